@@ -1,0 +1,36 @@
+#pragma once
+// The one place where an operation meets a device.
+
+#include "core/tensor.h"
+
+namespace moe::detail {
+
+template <class Cpu, class Cuda>
+void visit(const Tensor& on, Cpu&& cpu, Cuda&& cuda) {
+  switch (on.device()) {
+    case Device::meta:
+      return;
+    case Device::cpu:
+      if (on.dtype() == DType::f64) return cpu.template operator()<double>();
+      require(on.dtype() == DType::f32, "no CPU kernel computes in {}", name_of(on.dtype()));
+      return cpu.template operator()<float>();
+    case Device::cuda:
+      require(on.dtype() == DType::f32, "no CUDA kernel computes in {}", name_of(on.dtype()));
+      return cuda.template operator()<float>();
+  }
+}
+
+}  // namespace moe::detail
+
+// MOE_RUN(y, relu_forward, n, x.data<T>(), y.data<T>());
+// Calls kernels::cpu::relu_forward or kernels::cuda::relu_forward according to the device of tensor y, with T
+// the C++ type of y's elements. On Device::meta nothing runs. A build without CUDA needs no stubs.
+#ifdef MOE_WITH_CUDA
+#define MOE_RUN(on, kernel, ...)                                                               \
+  ::moe::detail::visit((on), [&]<class T>() { ::moe::kernels::cpu::kernel(__VA_ARGS__); },     \
+                       [&]<class T>() { ::moe::kernels::cuda::kernel(__VA_ARGS__, ::moe::current_stream()); })
+#else
+#define MOE_RUN(on, kernel, ...)                                                           \
+  ::moe::detail::visit((on), [&]<class T>() { ::moe::kernels::cpu::kernel(__VA_ARGS__); }, \
+                       [&]<class T>() { ::moe::require(false, "this build has no CUDA kernels"); })
+#endif

@@ -1,0 +1,69 @@
+#include "autograd/tape.h"
+
+#include <algorithm>
+
+namespace moe {
+
+Tensor GradSlot::accumulate() const {
+  if (!slot_) return {};
+  if (!slot_->grad.defined()) {
+    slot_->grad = slot_->arena.allocate(slot_->shape, slot_->dtype);
+    slot_->grad.fill_zero();
+  }
+  return slot_->grad;
+}
+
+const Tensor& GradSlot::get() const {
+  static const Tensor none;
+  return slot_ ? slot_->grad : none;
+}
+
+Parameter Parameter::create(std::string name, const Shape& shape, DType dtype, Device device) {
+  return {std::move(name), Tensor::empty(shape, dtype, device), Tensor::zeros(shape, dtype, device)};
+}
+
+Var Var::constant(Tensor value, const char*) { return {std::move(value), GradSlot()}; }
+
+Var Var::parameter(const Parameter& p) {
+  if (!p.grad.defined()) return constant(p.value, "a parameter that is held fixed");
+  using Slot = GradSlot::Slot;
+  return {p.value, GradSlot(std::make_shared<Slot>(
+                       Slot{p.grad, p.value.shape(), p.value.dtype(), Arena(p.value.device())}))};
+}
+
+Var Tape::record(const char* op, Tensor y, std::initializer_list<Var> inputs, Backward backward) {
+  const bool wanted = mode_ == Mode::train &&
+                      std::any_of(inputs.begin(), inputs.end(), [](const Var& v) { return v.grad().needed(); });
+  if (!wanted) return {std::move(y), GradSlot()};
+  GradSlot output(std::make_shared<GradSlot::Slot>(GradSlot::Slot{{}, y.shape(), y.dtype(), arena_}));
+  Record& r = records_.emplace_back(Record{op, output, {}, std::move(backward)});
+  for (const Var& v : inputs) r.inputs.push_back(v.grad());
+  return {std::move(y), std::move(output)};
+}
+
+void Tape::backward(const Var& y, const Tensor& dy) {
+  require(mode_ == Mode::train, "backward: the tape runs in inference mode and recorded nothing");
+  require(y.grad().needed(), "backward: the result does not depend on anything that needs a gradient");
+  require(!dy.defined() || (dy.shape() == y.shape() && dy.dtype() == y.dtype()),
+          "backward: dy must be {} {}, got {} {}", name_of(y.dtype()), y.shape().str(), name_of(dy.dtype()),
+          dy.shape().str());
+  const Tensor seed = y.grad().accumulate();
+  if (dy.defined()) {
+    seed.copy_from(dy);
+  } else if (seed.dtype() == DType::f64) {
+    std::ranges::fill(seed.span<double>(), 1.0);
+  } else {
+    std::ranges::fill(seed.span<float>(), 1.0f);
+  }
+  for (; !records_.empty(); records_.pop_back()) {
+    Record& r = records_.back();
+    const Tensor dout = r.output.get();
+    if (!dout.defined()) continue;
+    if (observer_)
+      observer_({r.op, r.inputs, r.backward, dout});
+    else
+      r.backward(dout);
+  }
+}
+
+}  // namespace moe

@@ -1,0 +1,61 @@
+#pragma once
+// The tape: what was computed, in order, and how to go back.
+
+#include <functional>
+#include <initializer_list>
+#include <vector>
+
+#include "autograd/var.h"
+
+namespace moe {
+
+enum class Mode {
+  train,  // dropout, noise and capacity act; gradients can be asked for
+  infer,  // none of that, and nothing is recorded
+};
+
+class Tape {
+ public:
+  using Backward = std::function<void(const Tensor& dy)>;
+
+  Tape(Arena& arena, Mode mode) : arena_(arena), mode_(mode) {}
+  Tape(const Tape&) = delete;
+  Tape& operator=(const Tape&) = delete;
+
+  Mode mode() const { return mode_; }
+  Device device() const { return arena_.device(); }
+
+  // Memory for a result or a workspace, from the arena. Uninitialised.
+  Tensor empty(const Shape& shape, DType dtype) { return arena_.allocate(shape, dtype); }
+
+  // Enters the result y of `op`. `backward` receives dL/dy and accumulates into the inputs' gradients; it is
+  // kept only when the mode is train and some input needs a gradient. It must capture all it needs.
+  Var record(const char* op, Tensor y, std::initializer_list<Var> inputs, Backward backward);
+
+  // Accumulates d(sum dy·y)/dx into every value that y depends on, newest record first, and frees what each
+  // record saved as it goes. The tape is empty afterwards. dy defaults to ones.
+  void backward(const Var& y, const Tensor& dy = {});
+
+  // Looks at every step of backward, for tests: called in place of the record's own function.
+  struct Step {
+    const char* op;
+    const std::vector<GradSlot>& inputs;
+    const Backward& run;
+    const Tensor& dy;
+  };
+  void intercept(std::function<void(const Step&)> observer) { observer_ = std::move(observer); }
+
+ private:
+  struct Record {
+    const char* op;
+    GradSlot output;
+    std::vector<GradSlot> inputs;
+    Backward backward;
+  };
+  Arena arena_;
+  Mode mode_;
+  std::vector<Record> records_;
+  std::function<void(const Step&)> observer_;
+};
+
+}  // namespace moe

@@ -1,0 +1,69 @@
+#pragma once
+// A value on the tape, and the place where its gradient is added up.
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "core/arena.h"
+#include "core/tensor.h"
+
+namespace moe {
+
+// The gradient of one value. Backward kernels accumulate into it, always.
+class GradSlot {
+ public:
+  GradSlot() = default;  // of a value that needs no gradient
+
+  bool needed() const { return slot_ != nullptr; }
+  // The tensor to accumulate into, zero-filled at its first use; undefined when no gradient is needed, whose
+  // data<T>() is nullptr, which kernels take as "skip this one".
+  Tensor accumulate() const;
+  // What has been accumulated so far; undefined when nothing has.
+  const Tensor& get() const;
+
+ private:
+  friend class Var;
+  friend class Tape;
+  struct Slot {
+    Tensor grad;
+    Shape shape;
+    DType dtype;
+    Arena arena;
+  };
+  explicit GradSlot(std::shared_ptr<Slot> slot) : slot_(std::move(slot)) {}
+  std::shared_ptr<Slot> slot_;
+};
+
+// A tensor that training changes. Its gradient lives as long as it does.
+struct Parameter {
+  std::string name;
+  Tensor value, grad;
+
+  // Uninitialised value, zero gradient.
+  static Parameter create(std::string name, const Shape& shape, DType dtype, Device device = Device::cpu);
+};
+
+class Var {
+ public:
+  Var() = default;
+  // An input without gradient, and why: Var::constant(mask, "causal mask").
+  static Var constant(Tensor value, const char* why);
+  static Var parameter(const Parameter& p);
+
+  bool defined() const { return value_.defined(); }
+  const Tensor& value() const { return value_; }
+  const Shape& shape() const { return value_.shape(); }
+  int64_t size(int axis) const { return value_.size(axis); }
+  DType dtype() const { return value_.dtype(); }
+  // Capture this alone where backward does not need the value: the value's memory is then free to go.
+  const GradSlot& grad() const { return grad_; }
+
+ private:
+  friend class Tape;
+  Var(Tensor value, GradSlot grad) : value_(std::move(value)), grad_(std::move(grad)) {}
+  Tensor value_;
+  GradSlot grad_;
+};
+
+}  // namespace moe

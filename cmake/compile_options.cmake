@@ -1,0 +1,29 @@
+# Flags of every target: moe_options carries them, so that an installed library does not force them on its users.
+add_library(moe_options INTERFACE)
+target_compile_options(moe_options INTERFACE -Wall -Wextra -Wshadow -Wnon-virtual-dtor
+  # No fused multiply-add but where the source says so: a value then does not depend on how a loop was cut.
+  -ffp-contract=off -fno-math-errno -fno-trapping-math)
+if(MOE_WERROR)
+  target_compile_options(moe_options INTERFACE -Werror)
+endif()
+if(MOE_NATIVE)
+  target_compile_options(moe_options INTERFACE -march=native)
+endif()
+if(MOE_SANITIZE)
+  target_compile_options(moe_options INTERFACE -fsanitize=${MOE_SANITIZE} -fno-sanitize-recover=all
+                                               -fno-omit-frame-pointer)
+  target_link_options(moe_options INTERFACE -fsanitize=${MOE_SANITIZE})
+endif()
+
+# moe_folder(core DEPENDS ...): the static library moe_core of a folder's sources, alias makemoe::core.
+function(moe_folder name)
+  cmake_parse_arguments(ARG "" "" "DEPENDS;SOURCES" ${ARGN})
+  add_library(moe_${name} STATIC ${ARG_SOURCES})
+  add_library(makemoe::${name} ALIAS moe_${name})
+  target_include_directories(moe_${name} PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>
+                                                $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/makemoe>)
+  target_link_libraries(moe_${name} PUBLIC ${ARG_DEPENDS} PRIVATE $<BUILD_INTERFACE:moe_options>)
+  target_compile_features(moe_${name} PUBLIC cxx_std_20)
+  set_target_properties(moe_${name} PROPERTIES EXPORT_NAME ${name} OUTPUT_NAME makemoe_${name}
+                                               POSITION_INDEPENDENT_CODE ON)
+endfunction()

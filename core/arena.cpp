@@ -1,0 +1,115 @@
+#include "core/arena.h"
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+#include <vector>
+
+namespace moe {
+namespace {
+
+constexpr int64_t kAlignment = 64;
+
+}  // namespace
+
+// Offsets run through all blocks as if they were one; a tensor never spans two of them.
+class Arena::Pool : public std::enable_shared_from_this<Arena::Pool> {
+ public:
+  Pool(Device device, int64_t reserve_bytes) : device_(device) {
+    if (device_ == Device::meta)
+      free_[0] = INT64_MAX;
+    else if (reserve_bytes > 0)
+      grow(reserve_bytes);
+  }
+
+  std::pair<int64_t, std::byte*> take(int64_t bytes) {
+    auto hole = std::find_if(free_.begin(), free_.end(), [&](auto& h) { return h.second >= bytes; });
+    if (hole == free_.end()) hole = grow(bytes);
+    const auto [offset, size] = *hole;
+    free_.erase(hole);
+    if (size > bytes) free_[offset + bytes] = size - bytes;
+    in_use_ += bytes;
+    peak_ = std::max(peak_, offset + bytes);
+    return {offset, address(offset)};
+  }
+
+  void give_back(int64_t offset, int64_t bytes) {
+    in_use_ -= bytes;
+    auto hole = free_.emplace(offset, bytes).first;
+    merge(hole, std::next(hole));
+    if (hole != free_.begin()) merge(std::prev(hole), hole);
+  }
+
+  Device device() const { return device_; }
+  int64_t in_use() const { return in_use_; }
+  int64_t peak() const { return peak_; }
+  int64_t reserved() const { return blocks_.empty() ? 0 : blocks_.back().end; }
+
+ private:
+  struct Block {
+    int64_t begin, end;
+    std::shared_ptr<Storage> storage;
+  };
+  using Holes = std::map<int64_t, int64_t>;  // offset -> bytes
+
+  Holes::iterator grow(int64_t bytes) {
+    const int64_t begin = reserved();
+    blocks_.push_back({begin, begin + bytes, Storage::allocate(bytes, device_)});
+    return free_.emplace(begin, bytes).first;
+  }
+
+  bool starts_block(int64_t offset) const {
+    return std::any_of(blocks_.begin(), blocks_.end(), [&](const Block& b) { return b.begin == offset; });
+  }
+
+  void merge(Holes::iterator left, Holes::iterator right) {
+    if (right == free_.end() || left->first + left->second != right->first || starts_block(right->first))
+      return;
+    left->second += right->second;
+    free_.erase(right);
+  }
+
+  std::byte* address(int64_t offset) const {
+    for (const Block& b : blocks_)
+      if (offset < b.end) return static_cast<std::byte*>(b.storage->data()) + (offset - b.begin);
+    return nullptr;
+  }
+
+  Device device_;
+  std::vector<Block> blocks_;
+  Holes free_;
+  int64_t in_use_ = 0, peak_ = 0;
+};
+
+namespace {
+
+struct Lease final : Storage {
+  Lease(std::shared_ptr<Arena::Pool> pool, int64_t offset, int64_t leased, void* data, int64_t bytes)
+      : Storage(data, bytes, pool->device()), pool_(std::move(pool)), offset_(offset), leased_(leased) {}
+  ~Lease() override { pool_->give_back(offset_, leased_); }
+
+ private:
+  std::shared_ptr<Arena::Pool> pool_;
+  int64_t offset_, leased_;
+};
+
+}  // namespace
+
+Arena::Arena(Device device, int64_t reserve_bytes) : pool_(std::make_shared<Pool>(device, reserve_bytes)) {}
+
+Tensor Arena::allocate(const Shape& shape, DType dtype) {
+  int64_t bytes = 0, leased = 0;
+  if (__builtin_mul_overflow(shape.numel(), static_cast<int64_t>(size_of(dtype)), &bytes) ||
+      __builtin_add_overflow(bytes, kAlignment, &leased))
+    throw error(ErrorKind::resource, "a tensor of shape {} does not fit into any memory", shape.str());
+  leased = std::max(kAlignment, (bytes + kAlignment - 1) / kAlignment * kAlignment);
+  const auto [offset, data] = pool_->take(leased);
+  return {std::make_shared<Lease>(pool_, offset, leased, data, bytes), shape, dtype};
+}
+
+Device Arena::device() const { return pool_->device(); }
+int64_t Arena::bytes_in_use() const { return pool_->in_use(); }
+int64_t Arena::peak_bytes() const { return pool_->peak(); }
+int64_t Arena::reserved_bytes() const { return pool_->reserved(); }
+
+}  // namespace moe

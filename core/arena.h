@@ -1,0 +1,34 @@
+#pragma once
+// The step arena: memory for activations and gradients.
+//
+// Tensors come from one block, by first fit over a free list, and go back when their last reference dies. The
+// same sequence of requests gives the same addresses, so after the first step nothing is asked of the system.
+// On Device::meta the arena only counts: peak_bytes() of a dry run is the memory the real run needs.
+
+#include <map>
+#include <memory>
+
+#include "core/tensor.h"
+
+namespace moe {
+
+class Arena {
+ public:
+  // `reserve_bytes` are taken from the system at once; more is taken when they do not suffice.
+  explicit Arena(Device device, int64_t reserve_bytes = 0);
+
+  // Uninitialised. Must not outlive the arena's other tensors' last use; the block lives as long as any of them.
+  Tensor allocate(const Shape& shape, DType dtype);
+
+  Device device() const;
+  int64_t bytes_in_use() const;
+  int64_t peak_bytes() const;      // the most that was ever in use, holes included
+  int64_t reserved_bytes() const;  // what was taken from the system
+
+  class Pool;
+
+ private:
+  std::shared_ptr<Pool> pool_;
+};
+
+}  // namespace moe

@@ -1,0 +1,193 @@
+#include "core/parallel.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <exception>
+#include <fstream>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace moe {
+namespace {
+
+// Workers watch for new work this many rounds (some 20 µs) before they sleep: longer than the gap between two
+// operations of a step, far shorter than anything that would starve other programs.
+constexpr int kSpinRounds = 2000;
+
+inline void relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#else
+  std::this_thread::yield();
+#endif
+}
+
+// Waits for `done` with a short watch first and then by giving way to other threads and programs.
+template <class Done>
+void wait_until(Done done) {
+  for (int round = 0; !done(); ++round) {
+    if (round < kSpinRounds)
+      relax();
+    else
+      std::this_thread::yield();
+  }
+}
+
+// A run of tasks is open from its start until the caller finds no task left. Workers that arrive in time join
+// it; the caller waits for those that joined and for no others, so a worker that the system keeps from running
+// costs nothing.
+class Pool {
+ public:
+  explicit Pool(int threads) {
+    for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
+  }
+
+  ~Pool() {
+    {
+      std::lock_guard lock(mutex_);
+      stop_ = true;
+      generation_.fetch_add(1, std::memory_order_release);
+    }
+    wake_.notify_all();
+    for (std::thread& w : workers_) w.join();
+  }
+
+  int threads() const { return static_cast<int>(workers_.size()) + 1; }
+
+  void run(int64_t tasks, detail::TaskRef task) {
+    bool somebody_sleeps = false;
+    {
+      std::lock_guard lock(mutex_);
+      task_ = task;
+      tasks_ = tasks;
+      next_.store(0, std::memory_order_relaxed);
+      open_ = true;
+      generation_.fetch_add(1, std::memory_order_release);
+      somebody_sleeps = sleeping_ > 0;
+    }
+    if (somebody_sleeps) wake_.notify_all();
+    drain(task, tasks);
+    {
+      std::lock_guard lock(mutex_);
+      open_ = false;
+    }
+    wait_until([&] { return joined_.load(std::memory_order_acquire) == 0; });
+    if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
+  }
+
+  static thread_local bool inside_task;
+
+ private:
+  void drain(detail::TaskRef task, int64_t tasks) {
+    inside_task = true;
+    for (int64_t i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < tasks;) {
+      try {
+        task.call(task.object, i);
+      } catch (...) {
+        std::lock_guard lock(mutex_);
+        if (!failure_) failure_ = std::current_exception();
+        next_.store(tasks, std::memory_order_relaxed);
+      }
+    }
+    inside_task = false;
+  }
+
+  void work() {
+    uint64_t seen = 0;
+    for (;;) {
+      for (int round = 0; round < kSpinRounds && generation_.load(std::memory_order_acquire) == seen; ++round)
+        relax();
+      detail::TaskRef task{};
+      int64_t tasks = 0;
+      {
+        std::unique_lock lock(mutex_);
+        ++sleeping_;
+        wake_.wait(lock, [&] { return generation_.load(std::memory_order_acquire) != seen; });
+        --sleeping_;
+        seen = generation_.load(std::memory_order_acquire);
+        if (stop_) return;
+        if (!open_) continue;
+        task = task_;
+        tasks = tasks_;
+        joined_.fetch_add(1, std::memory_order_relaxed);
+      }
+      drain(task, tasks);
+      joined_.fetch_sub(1, std::memory_order_release);
+    }
+  }
+
+  std::vector<std::thread> workers_;
+  std::mutex mutex_;  // guards what follows up to failure_
+  std::condition_variable wake_;
+  detail::TaskRef task_{};
+  int64_t tasks_ = 0;
+  int sleeping_ = 0;
+  bool open_ = false, stop_ = false;
+  std::exception_ptr failure_;
+  std::atomic<uint64_t> generation_{0};
+  std::atomic<int64_t> next_{0};
+  std::atomic<int> joined_{0};
+};
+
+thread_local bool Pool::inside_task = false;
+
+std::unique_ptr<Pool>& pool() {
+  static auto instance = std::make_unique<Pool>(available_cores());
+  return instance;
+}
+
+// The CPU quota of the control group in cores, rounded up; 0 when there is none.
+int cgroup_cores() {
+  const auto ceil_div = [](double quota, double period) {
+    return quota > 0 && period > 0 ? static_cast<int>((quota + period - 1) / period) : 0;
+  };
+  if (std::ifstream v2("/sys/fs/cgroup/cpu.max"); v2) {
+    std::string quota;
+    double period = 0;
+    if (v2 >> quota >> period && quota != "max") return ceil_div(std::atof(quota.c_str()), period);
+    return 0;
+  }
+  std::ifstream quota_file("/sys/fs/cgroup/cpu/cpu.cfs_quota_us");
+  std::ifstream period_file("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
+  double quota = 0, period = 0;
+  return quota_file >> quota && period_file >> period ? ceil_div(quota, period) : 0;
+}
+
+}  // namespace
+
+int available_cores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  int cores = static_cast<int>(std::thread::hardware_concurrency());
+  if (sched_getaffinity(0, sizeof set, &set) == 0) cores = CPU_COUNT(&set);
+  if (const int quota = cgroup_cores(); quota > 0) cores = std::min(cores, quota);
+  return std::max(cores, 1);
+}
+
+void set_threads(int threads) {
+  const int wanted = threads > 0 ? threads : available_cores();
+  if (pool()->threads() != wanted) pool() = std::make_unique<Pool>(wanted);
+}
+
+int threads() { return pool()->threads(); }
+
+namespace detail {
+
+void run_tasks(int64_t tasks, TaskRef task) {
+  if (tasks <= 0) return;
+  if (tasks == 1 || Pool::inside_task || pool()->threads() == 1) {
+    for (int64_t i = 0; i < tasks; ++i) task.call(task.object, i);
+    return;
+  }
+  pool()->run(tasks, task);
+}
+
+}  // namespace detail
+}  // namespace moe

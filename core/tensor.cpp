@@ -1,0 +1,87 @@
+#include "core/tensor.h"
+
+#include <atomic>
+#include <cstdlib>
+
+namespace moe {
+namespace {
+
+constexpr int64_t kAlignment = 64;  // a cache line, and the widest vector register
+
+std::atomic<int64_t> g_system_allocations{0};
+
+struct HostStorage final : Storage {
+  HostStorage(void* data, int64_t bytes) : Storage(data, bytes, Device::cpu) {}
+  ~HostStorage() override { std::free(data()); }
+};
+
+}  // namespace
+
+int64_t system_allocations() { return g_system_allocations.load(); }
+
+std::shared_ptr<Storage> Storage::allocate(int64_t bytes, Device device) {
+  if (device == Device::meta) return std::make_shared<Storage>(nullptr, bytes, device);
+  require(device == Device::cpu, "storage: this build has no memory on device {}", name_of(device));
+  const int64_t rounded = (bytes + kAlignment) / kAlignment * kAlignment;  // never 0
+  void* data = std::aligned_alloc(kAlignment, static_cast<size_t>(rounded));
+  if (!data)
+    throw error(ErrorKind::resource, "out of memory: {:.1f} MiB more were needed",
+                static_cast<double>(bytes) / (1 << 20));
+  ++g_system_allocations;
+  return std::make_shared<HostStorage>(data, bytes);
+}
+
+Tensor::Tensor(std::shared_ptr<Storage> storage, const Shape& shape, DType dtype, int64_t byte_offset)
+    : storage_(std::move(storage)),
+      shape_(shape),
+      numel_(shape.numel()),
+      byte_offset_(byte_offset),
+      dtype_(dtype) {
+  require(byte_offset >= 0 && byte_offset + nbytes() <= storage_->bytes(),
+          "tensor: {} {} at byte {} does not fit into a storage of {} bytes", name_of(dtype), shape.str(),
+          byte_offset, storage_->bytes());
+}
+
+Tensor Tensor::empty(const Shape& shape, DType dtype, Device device) {
+  int64_t bytes = 0;
+  if (__builtin_mul_overflow(shape.numel(), static_cast<int64_t>(size_of(dtype)), &bytes))
+    throw error(ErrorKind::resource, "a tensor of shape {} does not fit into any memory", shape.str());
+  return {Storage::allocate(bytes, device), shape, dtype};
+}
+
+Tensor Tensor::zeros(const Shape& shape, DType dtype, Device device) {
+  Tensor t = empty(shape, dtype, device);
+  t.fill_zero();
+  return t;
+}
+
+Tensor Tensor::reshape(const Shape& shape) const {
+  require(shape.numel() == numel_, "reshape: {} to {} changes the number of elements", shape_.str(),
+          shape.str());
+  return {storage_, shape, dtype_, byte_offset_};
+}
+
+Tensor Tensor::rows(int64_t begin, int64_t end) const {
+  require(shape_.rank() >= 1 && 0 <= begin && begin <= end && end <= shape_[0], "rows: [{}, {}) of {}", begin,
+          end, shape_.str());
+  std::array<int64_t, Shape::kMaxRank> extent{};
+  std::copy(shape_.begin(), shape_.end(), extent.begin());
+  const int64_t row_bytes = shape_[0] ? nbytes() / shape_[0] : 0;
+  extent[0] = end - begin;
+  return {storage_, Shape(std::span(extent.data(), static_cast<size_t>(shape_.rank()))), dtype_,
+          byte_offset_ + begin * row_bytes};
+}
+
+void Tensor::fill_zero() const {
+  if (std::byte* p = bytes_begin(); p && numel_) std::memset(p, 0, static_cast<size_t>(nbytes()));
+}
+
+void Tensor::copy_from(const Tensor& source) const {
+  require(shape_ == source.shape() && dtype_ == source.dtype() && device() == source.device(),
+          "copy: {} {} from {} {}", name_of(dtype_), shape_.str(), name_of(source.dtype()),
+          source.shape().str());
+  if (std::byte* p = bytes_begin(); p && numel_)
+    std::memcpy(p, source.bytes_begin(), static_cast<size_t>(nbytes()));
+}
+
+}  // namespace moe

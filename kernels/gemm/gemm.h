@@ -1,0 +1,40 @@
+#pragma once
+// The seam for matrix products.
+//
+//   C[i, j] = (accumulate ? C[i, j] : 0) + sum over l < k of A(i, l) B(l, j) + bias[j]
+//
+// A(i, l) is a[i*lda + l], or a[l*lda + i] when a_transposed; B(l, j) is b[l*ldb + j], or b[j*ldb + l] when
+// b_transposed; C[i, j] is c[i*ldc + j]. bias may be nullptr. m, n, k may be 0; k = 0 leaves bias and C only.
+// An element's bits depend on row i of A, column j of B, k, bias and C alone: not on m, n, the layout, the
+// position of the row, the other problems of the call, or the number of threads.
+
+#include <cstdint>
+#include <span>
+
+namespace moe::kernels::cpu {
+
+template <class T>
+struct Gemm {
+  int64_t m = 0, n = 0, k = 0;
+  const T* a = nullptr;
+  int64_t lda = 0;
+  bool a_transposed = false;
+  const T* b = nullptr;
+  int64_t ldb = 0;
+  bool b_transposed = false;
+  T* c = nullptr;
+  int64_t ldc = 0;
+  const T* bias = nullptr;
+  bool accumulate = false;
+};
+
+// Independent products in one parallel region; no two of them may write the same element. float and double.
+template <class T>
+void gemm(std::span<const Gemm<T>> problems);
+
+template <class T>
+void gemm(const Gemm<T>& problem) {
+  gemm(std::span(&problem, 1));
+}
+
+}  // namespace moe::kernels::cpu

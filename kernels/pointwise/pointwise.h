@@ -1,0 +1,72 @@
+#pragma once
+// y[i] = f(x[i])                     dx[i] += dy[i] * f'(x[i])
+//
+// A pointwise operation is one struct: its value and its derivative, shared by all devices.
+
+#include <cmath>
+#include <cstdint>
+
+#include "core/parallel.h"
+#include "core/philox.h"
+
+namespace moe::kernels {
+
+struct Relu {
+  static constexpr const char* name = "relu";
+  template <class T>
+  MOE_HOST_DEVICE static T value(T x) {
+    return x > T(0) ? x : T(0);
+  }
+  template <class T>
+  MOE_HOST_DEVICE static T derivative(T x) {
+    return x > T(0) ? T(1) : T(0);
+  }
+};
+
+// x * sigmoid(x), Elfwing et al. 2017.
+struct Silu {
+  static constexpr const char* name = "silu";
+  template <class T>
+  MOE_HOST_DEVICE static T value(T x) {
+    return x / (T(1) + std::exp(-x));
+  }
+  template <class T>
+  MOE_HOST_DEVICE static T derivative(T x) {
+    const T s = T(1) / (T(1) + std::exp(-x));
+    return s * (T(1) + x * (T(1) - s));
+  }
+};
+
+// log(1 + e^x), written so that neither end overflows.
+struct Softplus {
+  static constexpr const char* name = "softplus";
+  template <class T>
+  MOE_HOST_DEVICE static T value(T x) {
+    return (x > T(0) ? x : T(0)) + std::log1p(std::exp(-std::abs(x)));
+  }
+  template <class T>
+  MOE_HOST_DEVICE static T derivative(T x) {
+    return T(1) / (T(1) + std::exp(-x));
+  }
+};
+
+namespace cpu {
+
+inline constexpr int64_t kPointwiseGrain = 16384;  // elements a task
+
+template <class F, class T>
+void pointwise_forward(F, int64_t n, const T* x, T* y) {
+  parallel_ranges(n, kPointwiseGrain, [=](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) y[i] = F::value(x[i]);
+  });
+}
+
+template <class F, class T>
+void pointwise_backward(F, int64_t n, const T* x, const T* dy, T* dx) {
+  parallel_ranges(n, kPointwiseGrain, [=](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) dx[i] += dy[i] * F::derivative(x[i]);
+  });
+}
+
+}  // namespace cpu
+}  // namespace moe::kernels
