@@ -6,38 +6,33 @@
 //
 // An author adds cases to a group, tests/op_cases/<group>.cpp:
 //
-//   void add_linear_cases(OpCases& cases) {
-//     for (auto [n, k, m] : {std::array{1, 1, 1}, std::array{5, 7, 3}, std::array{0, 4, 2}}) {
-//       cases.push_back({.op = "linear",                                // the add_op name in CMakeLists.txt
-//                        .label = fmt::format("{}x{}x{}", n, k, m),
-//                        .inputs = {normal("x", {n, k}), normal("weight", {m, k}), normal("bias", {m})},
-//                        .build = [](Tape& t, Inputs in) { return linear(t, in[0], in[1], in[2]); },
-//                        .reference = [=]<class T>(const Values<T>& in) {  // in[i]: the elements of input i
-//                          std::vector<T> y(n * m);
-//                          ...                                          // plain loops, the formula as
-//                          written return y;
-//                        }});
-//     }
+//   void add_case(OpCases& cases, int64_t n, int64_t k, int64_t m) {
+//     cases.push_back({.op = "linear",  // the add_op name in CMakeLists.txt
+//                      .label = fmt::format("{}x{}x{}", n, k, m),
+//                      .inputs = {normal("x", {n, k}), normal("weight", {m, k}), normal("bias", {m})},
+//                      .build = [](Tape& t, Inputs in) { return linear(t, in[0], in[1], in[2]); },
+//                      .reference = [=]<class T>(const Values<T>& in) {  // in[i]: elements of input i
+//                        std::vector<T> y(n * m);
+//                        // plain loops, the formula as written
+//                        return y;
+//                      }});
 //   }
 //
-// Small shapes (gradient checks run the case twice for each input element), edge sizes, sizes that are no
-// multiple of any tile, and one shape typical for the model with .benchmark set. A benchmark shape is
-// compared with its reference and repeated on several threads, but not gradient-checked. Keep its reference
-// under about a second.
+// Small shapes (a gradient check runs the case twice for each input element), edge sizes, sizes that are
+// no multiple of any tile, and one shape typical for the model with .benchmark set. A benchmark shape is
+// compared with its reference and repeated on several threads, but not gradient-checked. Its reference
+// should take less than a second.
 //
 // Rules of a case:
-// - Keep inputs away from kinks: no relu input near 0, no two logits that compete for the last place of a
-// top-k
-//   closer than 1e-3. spread() gives such values.
+// - Inputs stay away from kinks: no relu input near 0, no two logits that compete for the last place of
+//   a top-k closer than 1e-3. spread() gives such values.
 // - Integer inputs (ids, experts, plans) are made inside `build`: ints(tape, {4, 2}, {0, 1, ...}) makes a
-// tensor
-//   on the tape's device. On Device::meta it has no elements to read.
-// - A floating input that the operation takes as a Tensor (recorded noise) is an input with Gradient::none;
-//   `build` passes in[i].value().
-// - `build` returns one Var: the output to check. It may call other operations first (dispatch_plan before
-// gather).
-//   It must be pure, it is called many times, in double and in float.
-// - When an operation has no gradient at all, it belongs into ops_without_gradient() instead.
+//   tensor on the tape's device. On Device::meta it has no elements to read.
+// - A floating input that the operation takes as a Tensor (recorded noise) is an input with
+//   Gradient::none, and `build` passes in[i].value().
+// - `build` returns one Var, the output to check. It may call other operations first (dispatch_plan
+//   before gather). It is called many times, in double and in float, and must be pure.
+// - An operation that has no gradient at all belongs into ops_without_gradient() instead.
 
 #include <functional>
 #include <optional>
@@ -52,8 +47,8 @@ namespace moe::test {
 
 enum class Gradient {
   checked,  // must be right, and not zero everywhere (inputs and outputs without elements excepted)
-  zero,  // needs a gradient whose true value is zero everywhere: the last row of an embedding nobody looks up
-  none,  // a constant
+  zero,     // needs a gradient whose true value is zero everywhere
+  none,     // a constant
 };
 
 // One floating input. Its values are exact in float, so that the float and the double path see the same.
