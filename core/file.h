@@ -1,0 +1,59 @@
+#pragma once
+// Whole files in, whole files out. A file is replaced in one move or not at all.
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/error.h"
+
+namespace moe {
+
+using Bytes = std::span<const std::byte>;
+
+inline Bytes as_bytes(std::string_view text) {
+  return std::as_bytes(std::span(text));
+}
+
+// The contents of a file or pipe. What is missing, a folder, a device, unreadable or longer than max_bytes is
+// an error of the given kind that names the path and the reason.
+std::string read_file(const std::filesystem::path&, ErrorKind kind, int64_t max_bytes);
+
+// A new version of a file, complete on disk beside its target under the target's name and ".tmp". Several of
+// them can be prepared first, where the disk may fill up, and then be put in place one after the other.
+// Only one process at a time may write to a folder.
+class StagedFile {
+ public:
+  // Writes `pieces` one behind the other. Throws ErrorKind::resource with the path, the number of bytes and
+  // the reason; what was written is removed then, and the target is untouched.
+  StagedFile(std::filesystem::path target, std::span<const Bytes> pieces);
+  // Removes the staged file unless it was put in place.
+  ~StagedFile();
+  StagedFile(const StagedFile&) = delete;
+  StagedFile& operator=(const StagedFile&) = delete;
+
+  // Replaces the target by the staged file in one move that survives a loss of power.
+  void commit();
+
+ private:
+  std::filesystem::path target_, staged_;
+  int64_t size_ = 0;
+  uint64_t device_ = 0, inode_ = 0;
+  bool pending_ = false;
+};
+
+void write_file(const std::filesystem::path&, std::span<const Bytes> pieces);
+void write_file(const std::filesystem::path&, std::string_view text);
+
+// Creates a folder and those above it. Throws ErrorKind::resource.
+void create_folder(const std::filesystem::path&);
+
+// Beyond the limit of `ulimit -f` the system ends the process by a signal; when the signal is ignored, the
+// write fails with an error instead. Applications call this once at their start.
+void ignore_file_size_signal();
+
+}  // namespace moe

@@ -1,0 +1,197 @@
+#include "core/safetensors.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "core/crc32c.h"
+#include "core/quote.h"
+#include "core/safetensors_header.h"
+
+namespace moe {
+namespace {
+
+static_assert(std::endian::native == std::endian::little,
+              "the format is little endian, and data is not swapped");
+
+constexpr uint64_t kMaxHeader = 100'000'000;  // the format's own limit
+constexpr int64_t kMaxFile = int64_t{1} << 40;
+constexpr const char* kChecksum = "data_crc32c";
+
+using Entry = Safetensors::Entry;
+
+std::string_view word_of(DType t) {
+  const auto& words = detail::kDtypeWords;
+  return std::find_if(words.begin(), words.end(), [&](auto& w) { return w.second == t; })->first;
+}
+
+template <class... Args>
+[[noreturn]] void fail(const std::string& origin, fmt::format_string<Args...> format, Args&&... args) {
+  throw error(ErrorKind::checkpoint, "{}: {}", origin, fmt::format(format, std::forward<Args>(args)...));
+}
+
+// False when the shape holds more bytes than can be counted.
+bool count_bytes(const Entry& e, uint64_t& bytes) {
+  bytes = size_of(e.dtype);
+  for (const int64_t extent : e.shape)
+    if (__builtin_mul_overflow(bytes, static_cast<uint64_t>(extent), &bytes)) return false;
+  return true;
+}
+
+// The tensors must cover the data exactly: in order, without a hole, without an overlap. Reorders `entries`.
+void check_layout(std::vector<Entry>& entries, uint64_t data_bytes, const std::string& origin) {
+  for (const Entry& e : entries) {
+    if (e.begin > e.end) fail(origin, "tensor {} ends before it begins", in_quotes(e.name));
+    uint64_t bytes = 0;
+    if (!count_bytes(e, bytes) || bytes != e.end - e.begin)
+      fail(origin, "tensor {} of type {} and shape {} does not fit its {} bytes", in_quotes(e.name),
+           word_of(e.dtype), e.shape.str(), e.end - e.begin);
+  }
+  std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
+    return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
+  });
+  uint64_t end = 0;
+  for (const Entry& e : entries) {
+    if (e.begin != end)
+      fail(origin, "tensor {} begins at byte {} of the data, not at {} where the one before it ends",
+           in_quotes(e.name), e.begin, end);
+    end = e.end;
+  }
+  if (end != data_bytes)
+    fail(origin, "its tensors take {} bytes, but {} bytes of data are in the file", end, data_bytes);
+}
+
+void sort_by_name(std::vector<Entry>& entries, const std::string& origin) {
+  std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) { return a.name < b.name; });
+  const auto twin = std::adjacent_find(entries.begin(), entries.end(),
+                                       [](const Entry& a, const Entry& b) { return a.name == b.name; });
+  if (twin != entries.end()) fail(origin, "tensor {} appears twice", in_quotes(twin->name));
+}
+
+uint64_t read_u64(const std::string& bytes) {
+  uint64_t value = 0;
+  std::memcpy(&value, bytes.data(), sizeof value);
+  return value;
+}
+
+// The order in the file: wide types first, so that each tensor is aligned to its elements, then by name.
+std::vector<NamedTensor> in_file_order(std::span<const NamedTensor> tensors) {
+  std::vector<NamedTensor> sorted(tensors.begin(), tensors.end());
+  std::sort(sorted.begin(), sorted.end(), [](const NamedTensor& a, const NamedTensor& b) {
+    return std::pair(size_of(b.tensor.dtype()), std::string_view(a.name)) <
+           std::pair(size_of(a.tensor.dtype()), std::string_view(b.name));
+  });
+  return sorted;
+}
+
+}  // namespace
+
+SafetensorsImage::SafetensorsImage(std::span<const NamedTensor> tensors, Metadata metadata) {
+  auto header = nlohmann::json::object();
+  pieces_.emplace_back();  // the head's place
+  uint64_t end = 0;
+  uint32_t checksum = 0;
+  for (const NamedTensor& t : in_file_order(tensors)) {
+    require(t.tensor.defined() && t.tensor.device() == Device::cpu,
+            "safetensors: tensor {} is not in host memory", t.name);
+    require(t.name != "__metadata__" && !header.contains(t.name), "safetensors: two tensors are named {}",
+            t.name);
+    const Bytes data(t.tensor.bytes_begin(), static_cast<size_t>(t.tensor.nbytes()));
+    header[t.name] = {{"dtype", word_of(t.tensor.dtype())},
+                      {"shape", std::vector<int64_t>(t.tensor.shape().begin(), t.tensor.shape().end())},
+                      {"data_offsets", {end, end + data.size()}}};
+    end += data.size();
+    checksum = crc32c(data, checksum);
+    pieces_.push_back(data);
+  }
+  metadata["format"] = "pt";
+  metadata[kChecksum] = fmt::format("{:08x}", checksum);
+  header["__metadata__"] = std::move(metadata);
+
+  std::string json = header.dump();
+  json.resize((json.size() + 7) / 8 * 8, ' ');
+  require(json.size() <= kMaxHeader, "safetensors: the names of {} tensors do not fit into a header",
+          tensors.size());
+  const uint64_t length = json.size();
+  head_.resize(sizeof length);
+  std::memcpy(head_.data(), &length, sizeof length);
+  head_ += json;
+  pieces_[0] = as_bytes(head_);
+}
+
+void write_safetensors(const std::filesystem::path& path, std::span<const NamedTensor> tensors,
+                       Metadata metadata) {
+  write_file(path, SafetensorsImage(tensors, std::move(metadata)).pieces());
+}
+
+Safetensors Safetensors::read(const std::filesystem::path& path) {
+  return parse(read_file(path, ErrorKind::checkpoint, kMaxFile), path.string());
+}
+
+Safetensors Safetensors::parse(std::string bytes, std::string origin) {
+  Safetensors s;
+  s.origin_ = std::move(origin);
+  s.file_ = std::move(bytes);
+  constexpr size_t kLength = sizeof(uint64_t);
+  if (s.file_.size() < kLength)
+    fail(s.origin_, "only {} bytes long: this is no safetensors file", s.file_.size());
+  const uint64_t header_bytes = read_u64(s.file_);
+  if (header_bytes > kMaxHeader)
+    fail(s.origin_, "a header of {} bytes is longer than the {} allowed: this is no safetensors file",
+         header_bytes, kMaxHeader);
+  if (header_bytes > s.file_.size() - kLength)
+    fail(s.origin_, "cut short: the header takes {} bytes, {} are there", header_bytes,
+         s.file_.size() - kLength);
+  s.data_begin_ = kLength + header_bytes;
+
+  auto header =
+      detail::parse_safetensors_header(std::string_view(s.file_).substr(kLength, header_bytes), s.origin_);
+  s.metadata_ = std::move(header.metadata);
+  s.entries_ = std::move(header.entries);
+  const std::string_view data = std::string_view(s.file_).substr(s.data_begin_);
+  check_layout(s.entries_, data.size(), s.origin_);
+  sort_by_name(s.entries_, s.origin_);
+
+  if (const auto wanted = s.metadata_.find(kChecksum); wanted != s.metadata_.end())
+    if (const std::string found = fmt::format("{:08x}", crc32c(as_bytes(data))); found != wanted->second)
+      fail(s.origin_, "damaged: the data's checksum is {}, the header says {}", found,
+           in_quotes(wanted->second));
+  return s;
+}
+
+const Entry* Safetensors::find(const std::string& name) const {
+  const auto it = std::lower_bound(entries_.begin(), entries_.end(), name,
+                                   [](const Entry& e, const std::string& n) { return e.name < n; });
+  return it != entries_.end() && it->name == name ? &*it : nullptr;
+}
+
+const Entry& Safetensors::at(const std::string& name) const {
+  const Entry* e = find(name);
+  if (!e) fail(origin_, "there is no tensor {}", in_quotes(name));
+  return *e;
+}
+
+Bytes Safetensors::bytes(const Entry& e) const {
+  return as_bytes(file_).subspan(data_begin_ + e.begin, e.end - e.begin);
+}
+
+Tensor Safetensors::tensor(const std::string& name) const {
+  const Entry& e = at(name);
+  const Tensor t = Tensor::empty(e.shape, e.dtype);
+  copy_to(name, t);
+  return t;
+}
+
+void Safetensors::copy_to(const std::string& name, const Tensor& target) const {
+  const Entry& e = at(name);
+  if (e.dtype != target.dtype() || e.shape != target.shape())
+    fail(origin_, "tensor {} is {} {}, not {} {}", in_quotes(name), name_of(e.dtype), e.shape.str(),
+         name_of(target.dtype()), target.shape().str());
+  require(target.device() == Device::cpu, "safetensors: tensor {} is to be read into host memory", name);
+  const Bytes data = bytes(e);
+  if (!data.empty()) std::memcpy(target.bytes_begin(), data.data(), data.size());
+}
+
+}  // namespace moe

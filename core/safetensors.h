@@ -1,0 +1,77 @@
+#pragma once
+// Files of named tensors in the safetensors format: 8 bytes with the length of the header (little endian),
+// the header as JSON, the data. Written so that any reader of the format takes them; read as if an enemy
+// wrote them.
+
+#include <filesystem>
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/file.h"
+#include "core/tensor.h"
+
+namespace moe {
+
+using Metadata = std::map<std::string, std::string>;
+
+struct NamedTensor {
+  std::string name;
+  Tensor tensor;  // on Device::cpu
+};
+
+// The file's bytes: a header of its own and the tensors' data where it lies. Valid while the tensors are.
+class SafetensorsImage {
+ public:
+  // The header holds `metadata` and two entries more: "format": "pt", which other readers ask for, and
+  // "data_crc32c", the checksum of the data. The same tensors give the same bytes, whatever their order.
+  SafetensorsImage(std::span<const NamedTensor> tensors, Metadata metadata);
+  SafetensorsImage(const SafetensorsImage&) = delete;
+  SafetensorsImage& operator=(const SafetensorsImage&) = delete;
+
+  std::span<const Bytes> pieces() const { return pieces_; }
+
+ private:
+  std::string head_;  // length and header
+  std::vector<Bytes> pieces_;
+};
+
+// Replaces the file in one move. Throws ErrorKind::resource.
+void write_safetensors(const std::filesystem::path&, std::span<const NamedTensor> tensors,
+                       Metadata metadata = {});
+
+// A file in memory. Takes, besides its bytes, at most some 150 bytes for each tensor named in the header.
+class Safetensors {
+ public:
+  struct Entry {
+    std::string name;
+    DType dtype = DType::f32;
+    Shape shape;
+    uint64_t begin = 0, end = 0;  // of its bytes, counted from the start of the data
+  };
+
+  // Both throw ErrorKind::checkpoint, naming the file and what is wrong with it.
+  static Safetensors read(const std::filesystem::path&);
+  static Safetensors parse(std::string bytes, std::string origin);
+
+  const std::string& origin() const { return origin_; }
+  const Metadata& metadata() const { return metadata_; }
+  const std::vector<Entry>& entries() const { return entries_; }  // sorted by name
+  const Entry* find(const std::string& name) const;               // nullptr when there is none
+  Bytes bytes(const Entry&) const;
+  // Copies of a tensor: a new one, or into one of the same shape and type on Device::cpu.
+  // Throw ErrorKind::checkpoint when the file has no such tensor.
+  Tensor tensor(const std::string& name) const;
+  void copy_to(const std::string& name, const Tensor& target) const;
+
+ private:
+  const Entry& at(const std::string& name) const;
+
+  std::string origin_, file_;
+  size_t data_begin_ = 0;
+  Metadata metadata_;
+  std::vector<Entry> entries_;
+};
+
+}  // namespace moe
