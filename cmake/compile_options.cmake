@@ -1,14 +1,15 @@
 # Flags of every target: moe_options carries them, so that an installed library does not force them on its users.
 add_library(moe_options INTERFACE)
-target_compile_options(moe_options INTERFACE -Wall -Wextra -Wshadow -Wnon-virtual-dtor
+set(flags -Wall -Wextra -Wshadow -Wnon-virtual-dtor
   # No fused multiply-add but where the source says so: a value then does not depend on how a loop was cut.
   -ffp-contract=off -fno-math-errno -fno-trapping-math)
 if(MOE_WERROR)
-  target_compile_options(moe_options INTERFACE -Werror)
+  list(APPEND flags -Werror)
 endif()
 if(MOE_NATIVE)
-  target_compile_options(moe_options INTERFACE -march=native)
+  list(APPEND flags -march=native)
 endif()
+target_compile_options(moe_options INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:${flags}>")
 if(MOE_SANITIZE)
   target_compile_options(moe_options INTERFACE -fsanitize=${MOE_SANITIZE} -fno-sanitize-recover=all
                                                -fno-omit-frame-pointer)

@@ -1,12 +1,15 @@
-# add_op(combine): kernels/combine/combine_cpu.cpp (and, with CUDA, combine_cuda.cu) join the kernels library,
+# add_op(combine): kernels/combine/*_cpu.cpp (and, with CUDA, *_cuda.cu) join the kernels library,
 # autograd/combine.cpp joins the autograd library, and the tests ask for a case of that name.
 function(add_op name)
   set(folder ${PROJECT_SOURCE_DIR}/kernels/${name})
+  file(GLOB cpu CONFIGURE_DEPENDS ${folder}/*_cpu.cpp)
+  file(GLOB cuda CONFIGURE_DEPENDS ${folder}/*_cuda.cu)
+  file(GLOB autograd CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/autograd/${name}.cpp)
   set_property(GLOBAL APPEND PROPERTY MOE_OPS ${name})
-  if(EXISTS ${folder}/${name}_cpu.cpp)
-    set_property(GLOBAL APPEND PROPERTY MOE_KERNEL_SOURCES ${folder}/${name}_cpu.cpp)
-  endif()
-  if(EXISTS ${PROJECT_SOURCE_DIR}/autograd/${name}.cpp)
-    set_property(GLOBAL APPEND PROPERTY MOE_AUTOGRAD_SOURCES ${PROJECT_SOURCE_DIR}/autograd/${name}.cpp)
+  set_property(GLOBAL APPEND PROPERTY MOE_KERNEL_SOURCES ${cpu})
+  set_property(GLOBAL APPEND PROPERTY MOE_AUTOGRAD_SOURCES ${autograd})
+  set_property(GLOBAL APPEND PROPERTY MOE_CUDA_SOURCES ${cuda})
+  if(NOT cuda)
+    set_property(GLOBAL APPEND PROPERTY MOE_OPS_WITHOUT_CUDA ${name})
   endif()
 endfunction()

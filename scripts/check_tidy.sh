@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Does clang-tidy (.clang-tidy) find nothing in the sources of a build folder?
+#
+#   scripts/check_tidy.sh [BUILD_FOLDER [SOURCE...]]      without clang-tidy the check is skipped (77)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+build=${1:-build}
+shift || true
+if ! command -v clang-tidy > /dev/null; then
+  echo "clang-tidy is not here: skipped"
+  exit 77
+fi
+if (($#)); then
+  sources=("$@")
+else
+  mapfile -t sources < <(sed -n 's/^ *"file": "\(.*\)",\{0,1\}$/\1/p' "$build/compile_commands.json" |
+    grep '\.cpp$' | sort -u)
+fi
+if ((${#sources[@]} == 0)); then
+  echo "$build/compile_commands.json names no source" >&2
+  exit 1
+fi
+printf '%s\0' "${sources[@]}" |
+  xargs -0 -n 1 -P "$(nproc)" clang-tidy -p "$build" --quiet --warnings-as-errors='*' 2> >(grep -v 'warnings generated' >&2)
