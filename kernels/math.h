@@ -1,0 +1,207 @@
+#pragma once
+// Arithmetic for CPU kernels: short vectors, an exponential that vectorises, and reductions of a row.
+//
+// Every sum here adds element i to lane i % (2 kLanes) and folds the lanes in one fixed tree: its bits depend
+// on the values and the length alone, not on alignment, neighbours or the width of the processor's registers.
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <type_traits>
+#include <utility>
+
+namespace moe::kernels::cpu {
+
+// Eight elements: one AVX register of floats. The compiler splits it where registers are shorter.
+inline constexpr int64_t kLanes = 8;
+
+namespace detail {
+template <class T>
+struct VecOf {
+  typedef T type __attribute__((vector_size(kLanes * sizeof(T))));
+};
+}  // namespace detail
+template <class T>
+using Vec = typename detail::VecOf<T>::type;
+
+// n rounded up to a multiple.
+constexpr int64_t round_up(int64_t n, int64_t multiple) {
+  return (n + multiple - 1) / multiple * multiple;
+}
+
+template <class T>
+Vec<T> broadcast(T x) {
+  return x - Vec<T>{};  // x - 0 is x, for -0 and NaN too
+}
+
+template <class T>
+Vec<T> load(const T* p) {
+  Vec<T> v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+
+// The first `count` elements, at most kLanes, then `fill`.
+template <class T>
+Vec<T> load(const T* p, int64_t count, T fill) {
+  if (count >= kLanes) return load(p);
+  Vec<T> v = broadcast(fill);
+  for (int64_t l = 0; l < count; ++l) v[l] = p[l];
+  return v;
+}
+
+template <class T>
+void store(T* p, Vec<T> v) {
+  std::memcpy(p, &v, sizeof v);
+}
+
+// a * b + c: one rounding where the processor has an instruction for it, two elsewhere; never a library call.
+#if defined(__FMA__) || defined(__aarch64__)
+inline float fma(float a, float b, float c) {
+  return __builtin_fmaf(a, b, c);
+}
+inline double fma(double a, double b, double c) {
+  return __builtin_fma(a, b, c);
+}
+#else
+inline float fma(float a, float b, float c) {
+  return a * b + c;
+}
+inline double fma(double a, double b, double c) {
+  return a * b + c;
+}
+#endif
+
+namespace detail {
+template <class V>
+[[gnu::always_inline]] inline V fma_lanes(V a, V b, V c) {
+#if defined(__FMA__) || defined(__aarch64__)
+  V r;
+#pragma GCC unroll 8
+  for (int l = 0; l < kLanes; ++l) r[l] = fma(a[l], b[l], c[l]);
+  return r;
+#else
+  return a * b + c;
+#endif
+}
+}  // namespace detail
+inline Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) {
+  return detail::fma_lanes(a, b, c);
+}
+inline Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) {
+  return detail::fma_lanes(a, b, c);
+}
+
+namespace detail {
+
+// e^x for F float or Vec<float>, U the unsigned integers of its size; within 1.5 units in the last place.
+// x = n ln 2 + r with |r| <= ln 2 / 2, where ln 2 is cut in two so that n times its upper part is exact (Cody
+// and Waite 1980). e^r by the polynomial of Cephes (Moshier, expf.c). 2^n through the exponent bits in two
+// factors, for 2^128 is no float. Below the smallest normal number the result is 0. NaN stays NaN.
+template <class U, class F>
+[[gnu::always_inline]] inline F exp(F x) {
+  const auto all = [](float c) {
+    if constexpr (std::is_same_v<F, float>)
+      return c;
+    else
+      return broadcast(c);
+  };
+  constexpr float kLowest = -87.33654f;  // log of the smallest normal number
+  constexpr float kHighest = 88.72283f;  // log of the largest
+  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: a sum with it is rounded to an integer
+  const F shifted = fma(x, all(1.44269504f), all(kRound));
+  const F n = shifted - kRound;
+  const F r = fma(n, all(2.12194440e-4f), fma(n, all(-0.693359375f), x));
+  F p = fma(r, all(1.9875691500e-4f), all(1.3981999507e-3f));
+  p = fma(p, r, all(8.3334519073e-3f));
+  p = fma(p, r, all(4.1665795894e-2f));
+  p = fma(p, r, all(1.6666665459e-1f));
+  p = fma(p, r, all(5.0000001201e-1f));
+  p = fma(p, r * r, r) + 1.0f;
+  const U biased = std::bit_cast<U>(shifted) - std::bit_cast<uint32_t>(kRound) + 254u;  // n + 2 * 127
+  const U half = biased >> 1;
+  p = p * std::bit_cast<F>(half << 23) * std::bit_cast<F>((biased - half) << 23);
+  p = x < kLowest ? all(0.0f) : p;
+  return x > kHighest ? all(std::numeric_limits<float>::infinity()) : p;
+}
+
+}  // namespace detail
+
+// A loop over the float one vectorises.
+inline float fast_exp(float x) {
+  return detail::exp<uint32_t>(x);
+}
+inline double fast_exp(double x) {
+  return std::exp(x);
+}
+inline Vec<float> fast_exp(Vec<float> x) {
+  return detail::exp<Vec<uint32_t>>(x);
+}
+inline Vec<double> fast_exp(Vec<double> x) {
+  for (int l = 0; l < kLanes; ++l) x[l] = std::exp(x[l]);
+  return x;
+}
+
+namespace detail {
+
+template <class T>
+T sum_lanes(Vec<T> v) {
+  return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));
+}
+
+// add(lanes, i, count) adds the terms of elements i .. i+count-1 to the first lanes.
+template <class T, class Add>
+T reduce(int64_t n, Add add) {
+  Vec<T> a{}, b{};  // two, for one would wait for each addition to end
+  int64_t i = 0;
+  for (; i + 2 * kLanes <= n; i += 2 * kLanes) {
+    a = add(a, i, kLanes);
+    b = add(b, i + kLanes, kLanes);
+  }
+  for (; i < n; i += kLanes) {
+    a = add(a, i, n - i);
+    std::swap(a, b);
+  }
+  return sum_lanes<T>(a + b);
+}
+
+}  // namespace detail
+
+template <class T>
+T sum(const T* x, int64_t n) {
+  return detail::reduce<T>(n,
+                           [=](Vec<T> s, int64_t i, int64_t count) { return s + load(x + i, count, T(0)); });
+}
+
+template <class T>
+T dot(const T* a, const T* b, int64_t n) {
+  return detail::reduce<T>(n, [=](Vec<T> s, int64_t i, int64_t count) {
+    return fma(load(a + i, count, T(0)), load(b + i, count, T(0)), s);
+  });
+}
+
+// The sum of e^(x[i] - shift).
+template <class T>
+T sum_exp(const T* x, int64_t n, T shift) {
+  return detail::reduce<T>(n, [=](Vec<T> s, int64_t i, int64_t count) {
+    return s + fast_exp(load(x + i, count, -std::numeric_limits<T>::infinity()) - shift);
+  });
+}
+
+// The largest of n values, minus infinity of none.
+template <class T>
+T max_of(const T* x, int64_t n) {
+  constexpr T kNone = -std::numeric_limits<T>::infinity();
+  Vec<T> m = broadcast(kNone);
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const Vec<T> v = load(x + i, n - i, kNone);
+    m = v > m ? v : m;
+  }
+  T most = m[0];
+  for (int l = 1; l < kLanes; ++l) most = m[l] > most ? m[l] : most;
+  return most;
+}
+
+}  // namespace moe::kernels::cpu
