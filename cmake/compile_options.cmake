@@ -2,7 +2,9 @@
 add_library(moe_options INTERFACE)
 set(flags -Wall -Wextra -Wshadow -Wnon-virtual-dtor
   # No fused multiply-add but where the source says so: a value then does not depend on how a loop was cut.
-  -ffp-contract=off -fno-math-errno -fno-trapping-math)
+  -ffp-contract=off -fno-math-errno -fno-trapping-math
+  # Short vectors (kernels/math.h) never cross the border of a library.
+  -Wno-psabi)
 if(MOE_WERROR)
   list(APPEND flags -Werror)
 endif()
