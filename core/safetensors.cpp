@@ -110,7 +110,7 @@ SafetensorsImage::SafetensorsImage(std::span<const NamedTensor> tensors, Metadat
   metadata[kChecksum] = fmt::format("{:08x}", checksum);
   header["__metadata__"] = std::move(metadata);
 
-  std::string json = header.dump();
+  std::string json = header.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   json.resize((json.size() + 7) / 8 * 8, ' ');
   require(json.size() <= kMaxHeader, "safetensors: the names of {} tensors do not fit into a header",
           tensors.size());
