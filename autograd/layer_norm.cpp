@@ -1,0 +1,24 @@
+#include "kernels/layer_norm/layer_norm.h"
+
+#include "autograd/dispatch.h"
+#include "autograd/ops.h"
+
+namespace moe {
+
+Var layer_norm(Tape& tape, const Var& x, const Var& gain, const Var& bias, double eps) {
+  require(x.shape().rank() == 2, "layer_norm: x must be [N, C], got {}", x.shape().str());
+  const kernels::LayerNormShape s{.rows = x.size(0), .dim = x.size(1)};
+  require(gain.shape() == Shape{s.dim}, "layer_norm: gain must be [{}], got {}", s.dim, gain.shape().str());
+  require(bias.shape() == Shape{s.dim}, "layer_norm: bias must be [{}], got {}", s.dim, bias.shape().str());
+  const Tensor y = tape.empty(x.shape(), x.dtype());
+  const Tensor mean = tape.empty({s.rows}, x.dtype()), rstd = tape.empty({s.rows}, x.dtype());
+  MOE_RUN(y, layer_norm_forward, s, eps, x.value().data<T>(), gain.value().data<T>(), bias.value().data<T>(),
+          y.data<T>(), mean.data<T>(), rstd.data<T>());
+  return tape.record("layer_norm", y, {x, gain, bias}, [=, bias_grad = bias.grad()](const Tensor& dy) {
+    const Tensor dx = x.grad().accumulate(), dgain = gain.grad().accumulate(), dbias = bias_grad.accumulate();
+    MOE_RUN(dy, layer_norm_backward, s, x.value().data<T>(), gain.value().data<T>(), mean.data<T>(),
+            rstd.data<T>(), dy.data<T>(), dx.data<T>(), dgain.data<T>(), dbias.data<T>());
+  });
+}
+
+}  // namespace moe
