@@ -1,7 +1,124 @@
+// linear and grouped_linear. Sizes sit on both sides of a register tile and of a task's tile (kernels/gemm).
+
+#include <fmt/format.h>
+
+#include <numeric>
+
+#include "autograd/ops.h"
 #include "tests/op_cases.h"
 
 namespace moe::test {
+namespace {
 
-void add_linear_cases(OpCases&) {}
+// y[r] = x[r] weight^T + bias for rows [begin, end); weight [out, in] and bias [out] (or nullptr)
+template <class T>
+void linear_rows(int64_t begin, int64_t end, int64_t in, int64_t out, const T* x, const T* weight,
+                 const T* bias, T* y) {
+  for (int64_t r = begin; r < end; ++r) {
+    for (int64_t j = 0; j < out; ++j) {
+      T sum = 0;
+      for (int64_t l = 0; l < in; ++l) sum += x[r * in + l] * weight[j * in + l];
+      y[r * out + j] = bias ? sum + bias[j] : sum;
+    }
+  }
+}
+
+std::optional<Cost> product_cost(bool benchmark, int64_t rows, int64_t in, int64_t out) {
+  if (!benchmark) return {};
+  const double flops = 2.0 * static_cast<double>(rows * in * out);
+  return Cost{.flops = flops, .backward_flops = 2 * flops};
+}
+
+void add_linear(OpCases& cases, int64_t rows, int64_t in, int64_t out, bool with_bias,
+                bool benchmark = false) {
+  std::vector<CaseInput> inputs{normal("x", {rows, in}), normal("weight", {out, in})};
+  if (with_bias) inputs.push_back(normal("bias", {out}));
+  cases.push_back(
+      {.op = "linear",
+       .label = fmt::format("{}x{} to {}{}", rows, in, out, with_bias ? "" : " without bias"),
+       .inputs = std::move(inputs),
+       .build = [](Tape& tape, Inputs x) { return linear(tape, x[0], x[1], x.size() > 2 ? x[2] : Var()); },
+       .reference =
+           [=]<class T>(const Values<T>& x) {
+             std::vector<T> y(static_cast<size_t>(rows * out));
+             linear_rows(0, rows, in, out, x[0].data(), x[1].data(), with_bias ? x[2].data() : nullptr,
+                         y.data());
+             return y;
+           },
+       .benchmark = product_cost(benchmark, rows, in, out)});
+}
+
+struct Group {
+  std::string label;
+  int64_t tokens, topk, in, out;
+  std::vector<int32_t> rows;  // of each expert; what is missing of tokens * topk was dropped
+  Gradient gradient = Gradient::checked;
+  bool benchmark = false;
+};
+
+void add_grouped_linear(OpCases& cases, const Group& g) {
+  const int64_t experts = static_cast<int64_t>(g.rows.size()), rows = g.tokens * g.topk, in = g.in,
+                out = g.out;
+  std::vector<int32_t> offsets(g.rows.size() + 1, 0);
+  std::partial_sum(g.rows.begin(), g.rows.end(), offsets.begin() + 1);
+  cases.push_back(
+      {.op = "grouped_linear",
+       .label = g.label,
+       .inputs = {normal("x", {rows, in}, g.gradient), normal("weight", {experts, out, in}, g.gradient),
+                  normal("bias", {experts, out}, g.gradient)},
+       .build =
+           [=, tokens = g.tokens, topk = g.topk](Tape& tape, Inputs x) {
+             const DispatchPlan plan{.tokens = tokens,
+                                     .topk = topk,
+                                     .experts = experts,
+                                     .offsets = ints(tape, {experts + 1}, offsets),
+                                     .assignment = {},
+                                     .row = {},
+                                     .count = {}};
+             return grouped_linear(tape, x[0], x[1], x[2], plan);
+           },
+       .reference =
+           [=]<class T>(const Values<T>& x) {
+             std::vector<T> y(static_cast<size_t>(rows * out), T(0));
+             for (int64_t e = 0; e < experts; ++e)
+               linear_rows(offsets[static_cast<size_t>(e)], offsets[static_cast<size_t>(e + 1)], in, out,
+                           x[0].data(), x[1].data() + e * out * in, x[2].data() + e * out, y.data());
+             return y;
+           },
+       .benchmark = product_cost(g.benchmark, offsets.back(), in, out)});
+}
+
+}  // namespace
+
+void add_linear_cases(OpCases& cases) {
+  for (const bool with_bias : {true, false}) {
+    add_linear(cases, 1, 1, 1, with_bias);
+    add_linear(cases, 5, 7, 3, with_bias);
+    add_linear(cases, 0, 4, 2, with_bias);
+    add_linear(cases, 13, 17, 33, with_bias);
+  }
+  add_linear(cases, 3, 0, 2, true);
+  add_linear(cases, 2, 300, 2, true);
+  add_linear(cases, 140, 5, 2, true);
+  add_linear(cases, 2, 3, 131, true);
+  add_linear(cases, 512, 128, 384, true, true);
+
+  add_grouped_linear(cases, {"one expert, one token", 1, 1, 3, 2, {1}});
+  add_grouped_linear(cases, {"one expert with all rows", 7, 1, 3, 5, {7}});
+  add_grouped_linear(cases, {"the last of three experts has all rows", 5, 2, 4, 3, {0, 0, 10}});
+  add_grouped_linear(cases, {"experts without rows between others", 6, 2, 5, 4, {0, 5, 0, 6, 1, 0}});
+  add_grouped_linear(cases, {"every token at every expert", 3, 3, 4, 6, {3, 3, 3}});
+  add_grouped_linear(cases, {"dropped rows", 6, 2, 3, 4, {3, 1, 3}});
+  add_grouped_linear(cases, {"all rows dropped", 2, 2, 3, 4, {0, 0}, Gradient::zero});
+  add_grouped_linear(cases, {"no tokens", 0, 2, 3, 4, {0, 0, 0}});
+  add_grouped_linear(cases, {"rows beyond a tile", 20, 2, 9, 18, {14, 1, 25}});
+  add_grouped_linear(cases, {.label = "512 tokens, 2 of 8 experts, 128 to 512",
+                             .tokens = 512,
+                             .topk = 2,
+                             .in = 128,
+                             .out = 512,
+                             .rows = {128, 140, 100, 96, 160, 131, 200, 60},
+                             .benchmark = true});
+}
 
 }  // namespace moe::test

@@ -1,0 +1,32 @@
+#pragma once
+// A linear layer per expert, over rows sorted by expert:
+//
+//   y[r] = x[r] weight[e]^T + bias[e]   for r in [offsets[e], offsets[e+1])      x [rows, in], y [rows, out]
+//   y[r] = 0                            for r in [offsets[experts], rows)
+//
+// weight [experts, out, in], bias [experts, out], offsets [experts + 1] rising from 0 to at most rows.
+// Backward adds, with the rows of one expert each:
+//   dx += dy weight[e]       dweight[e] += dy^T x       dbias[e] += the column sums of dy
+// It does not look at the rows behind offsets[experts] and leaves their dx as it is; an expert without rows
+// gets nothing added. bias may be nullptr; so may each gradient that is not needed.
+
+#include <cstdint>
+
+namespace moe::kernels {
+
+struct GroupedLinearShape {
+  int64_t rows = 0, in = 0, out = 0, experts = 0;
+};
+
+namespace cpu {
+
+template <class T>
+void grouped_linear_forward(GroupedLinearShape shape, const int32_t* offsets, const T* x, const T* weight,
+                            const T* bias, T* y);
+
+template <class T>
+void grouped_linear_backward(GroupedLinearShape shape, const int32_t* offsets, const T* x, const T* weight,
+                             const T* dy, T* dx, T* dweight, T* dbias);
+
+}  // namespace cpu
+}  // namespace moe::kernels

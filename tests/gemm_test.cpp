@@ -1,0 +1,212 @@
+#include "kernels/gemm/gemm.h"
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "core/parallel.h"
+#include "core/philox.h"
+#include "tests/catch.h"
+
+namespace moe::kernels::cpu {
+namespace {
+
+// A matrix in either layout, each run of memory followed by three NaNs that nobody may read or write.
+template <class T>
+struct Matrix {
+  int64_t rows, columns, ld;
+  bool transposed;
+  std::vector<T> memory;
+
+  Matrix(int64_t rows_, int64_t columns_, bool transposed_, uint32_t stream)
+      : rows(rows_),
+        columns(columns_),
+        ld((transposed_ ? rows_ : columns_) + 3),
+        transposed(transposed_),
+        memory(static_cast<size_t>((transposed_ ? columns_ : rows_) * ld),
+               std::numeric_limits<T>::quiet_NaN()) {
+    for (int64_t i = 0; i < rows; ++i)
+      for (int64_t j = 0; j < columns; ++j)
+        at(i, j) = static_cast<T>(
+            random_normal({.seed = 7, .stream = stream}, static_cast<uint64_t>(i * columns + j)));
+  }
+  size_t index(int64_t i, int64_t j) const {
+    return static_cast<size_t>(transposed ? j * ld + i : i * ld + j);
+  }
+  T& at(int64_t i, int64_t j) { return memory[index(i, j)]; }
+  const T& at(int64_t i, int64_t j) const { return memory[index(i, j)]; }
+};
+
+template <class T>
+Gemm<T> product(const Matrix<T>& a, const Matrix<T>& b, Matrix<T>& c, const T* bias = nullptr,
+                bool accumulate = false) {
+  return {.m = c.rows,
+          .n = c.columns,
+          .k = a.columns,
+          .a = a.memory.data(),
+          .lda = a.ld,
+          .a_transposed = a.transposed,
+          .b = b.memory.data(),
+          .ldb = b.ld,
+          .b_transposed = b.transposed,
+          .c = c.memory.data(),
+          .ldc = c.ld,
+          .bias = bias,
+          .accumulate = accumulate};
+}
+
+template <class T>
+std::vector<T> make_bias(int64_t n) {
+  const Matrix<T> row(1, n, false, 3);
+  return {row.memory.begin(), row.memory.begin() + n};
+}
+
+// Compares with plain loops in double. Summing k products and two more terms in any order, fused or not, errs
+// by at most (k + 2) eps times the sum of the magnitudes (Higham, Accuracy and Stability, section 3.1).
+template <class T>
+void check_product(int64_t m, int64_t n, int64_t k, bool a_transposed, bool b_transposed, bool with_bias,
+                   bool accumulate) {
+  CAPTURE(m, n, k, a_transposed, b_transposed, with_bias, accumulate);
+  const Matrix<T> a(m, k, a_transposed, 0), b(k, n, b_transposed, 1), before(m, n, false, 2);
+  const std::vector<T> bias = make_bias<T>(n);
+  Matrix<T> c = before;
+  gemm(product(a, b, c, with_bias ? bias.data() : nullptr, accumulate));
+  int64_t wrong = 0, overwritten = 0;
+  for (int64_t i = 0; i < m; ++i) {
+    for (int64_t j = 0; j < n; ++j) {
+      double sum = 0, magnitude = 0;
+      const auto add = [&](double term) {
+        sum += term;
+        magnitude += std::abs(term);
+      };
+      for (int64_t l = 0; l < k; ++l) add(static_cast<double>(a.at(i, l)) * static_cast<double>(b.at(l, j)));
+      if (with_bias) add(bias[static_cast<size_t>(j)]);
+      if (accumulate) add(before.at(i, j));
+      const double bound = static_cast<double>(k + 2) * std::numeric_limits<T>::epsilon() * magnitude;
+      wrong += !(std::abs(static_cast<double>(c.at(i, j)) - sum) <= bound);
+    }
+    for (int64_t j = n; j < c.ld; ++j) overwritten += !std::isnan(c.at(i, j));
+  }
+  CHECK(wrong == 0);
+  CHECK(overwritten == 0);
+}
+
+struct ThreadsRestored {
+  ~ThreadsRestored() { set_threads(0); }
+};
+
+// The bits of rows [first, first + part.rows) of `whole` and of `part`.
+template <class T>
+bool same_rows(const Matrix<T>& whole, int64_t first, const Matrix<T>& part) {
+  for (int64_t i = 0; i < part.rows; ++i)
+    if (std::memcmp(&whole.at(first + i, 0), &part.at(i, 0), static_cast<size_t>(part.columns) * sizeof(T)) !=
+        0)
+      return false;
+  return true;
+}
+
+// Rows [first, first + rows) of a.
+template <class T>
+Matrix<T> some_rows(const Matrix<T>& a, int64_t first, int64_t rows, bool transposed) {
+  Matrix<T> part(rows, a.columns, transposed, 0);
+  for (int64_t i = 0; i < rows; ++i)
+    for (int64_t l = 0; l < a.columns; ++l) part.at(i, l) = a.at(first + i, l);
+  return part;
+}
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("gemm agrees with plain loops in every layout and size", "[gemm]", float, double) {
+  const int64_t sizes[][3] = {{1, 1, 1},     {1, 40, 33},    {2, 3, 4},    {5, 17, 31},
+                              {12, 32, 16},  {13, 33, 17},   {37, 8, 128}, {64, 130, 70},
+                              {140, 7, 257}, {133, 129, 64}, {3, 65, 600}};
+  for (const auto& [m, n, k] : sizes)
+    for (const bool a_transposed : {false, true})
+      for (const bool b_transposed : {false, true})
+        for (const bool extras : {false, true})
+          check_product<TestType>(m, n, k, a_transposed, b_transposed, extras, extras);
+}
+
+TEMPLATE_TEST_CASE("gemm agrees with plain loops for every number of rows and columns of a tile", "[gemm]",
+                   float, double) {
+  for (int64_t m = 1; m <= 26; ++m) check_product<TestType>(m, 20, 9, false, true, false, true);
+  for (int64_t n = 1; n <= 70; ++n) check_product<TestType>(14, n, 9, false, true, true, false);
+  for (int64_t k = 0; k <= 40; ++k) check_product<TestType>(14, 20, k, false, true, true, true);
+}
+
+TEMPLATE_TEST_CASE("gemm of no steps writes bias and what was there", "[gemm]", float, double) {
+  for (const bool a_transposed : {false, true})
+    for (const bool with_bias : {false, true})
+      for (const bool accumulate : {false, true})
+        check_product<TestType>(150, 65, 0, a_transposed, true, with_bias, accumulate);
+  Gemm<TestType> nowhere{.k = 3};  // neither rows nor columns: no pointer is looked at
+  gemm(nowhere);
+  nowhere.m = 5;
+  gemm(nowhere);
+  std::swap(nowhere.m, nowhere.n);
+  gemm(nowhere);
+  gemm(std::span<const Gemm<TestType>>());
+}
+
+TEMPLATE_TEST_CASE("a row of gemm has the same bits alone, among others, in any layout and batch", "[gemm]",
+                   float, double) {
+  using T = TestType;
+  const ThreadsRestored restore;
+  const int64_t m = 512, n = 71, k = 300;
+  const bool accumulate = GENERATE(false, true);
+  const Matrix<T> a(m, k, false, 0), b(k, n, false, 1), bt(k, n, true, 1);
+  const Matrix<T> before(m, n, false, 2);
+  const std::vector<T> bias = make_bias<T>(n);
+  set_threads(1);
+  Matrix<T> whole = before;
+  gemm(product(a, b, whole, bias.data(), accumulate));
+
+  struct Part {
+    int64_t first, rows;
+    Matrix<T> a, c;
+  };
+  for (const int threads : {1, 2, 3}) {
+    set_threads(threads);
+    for (const bool a_transposed : {false, true}) {
+      for (const Matrix<T>* any_b : {&b, &bt}) {
+        CAPTURE(threads, a_transposed, any_b->transposed, accumulate);
+        std::vector<Part> parts;
+        for (const auto& [first, rows] :
+             {std::pair<int64_t, int64_t>{0, m}, {0, 1}, {511, 1}, {100, 37}, {7, 140}})
+          parts.push_back(
+              {first, rows, some_rows(a, first, rows, a_transposed), some_rows(before, first, rows, false)});
+        std::vector<Gemm<T>> batch;
+        for (Part& p : parts) {
+          batch.push_back(product(p.a, *any_b, p.c, bias.data(), accumulate));
+          Matrix<T> alone = p.c;
+          gemm(product(p.a, *any_b, alone, bias.data(), accumulate));
+          CHECK(same_rows(whole, p.first, alone));
+        }
+        gemm<T>(batch);
+        for (const Part& p : parts) CHECK(same_rows(whole, p.first, p.c));
+      }
+    }
+  }
+}
+
+TEMPLATE_TEST_CASE("a column of gemm has the same bits alone as among others", "[gemm]", float, double) {
+  using T = TestType;
+  const int64_t m = 20, n = 150, k = 270;
+  const Matrix<T> a(m, k, false, 0), b(k, n, false, 1);
+  Matrix<T> whole(m, n, false, 2);
+  gemm(product(a, b, whole));
+  for (const int64_t j : {0, 15, 16, 33, 127, 149}) {
+    Matrix<T> column(m, 1, false, 2);
+    Gemm<T> p = product(a, b, column);
+    p.b += j;
+    gemm(p);
+    int64_t different = 0;
+    for (int64_t i = 0; i < m; ++i)
+      different += std::memcmp(&column.at(i, 0), &whole.at(i, j), sizeof(T)) != 0;
+    CAPTURE(j);
+    CHECK(different == 0);
+  }
+}
+
+}  // namespace moe::kernels::cpu
