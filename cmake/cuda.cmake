@@ -25,7 +25,7 @@ macro(moe_choose_cuda)
     if(NOT CMAKE_CUDA_ARCHITECTURES)
       set(CMAKE_CUDA_ARCHITECTURES 75 80 90 120)
     endif()
-    set(CMAKE_CUDA_STANDARD 20)
+    set(CMAKE_CUDA_STANDARD_REQUIRED OFF)  # CMake before 3.26 knows no C++20 for nvcc: see kernels/CMakeLists.txt
     enable_language(CUDA)
     find_package(CUDAToolkit REQUIRED)
     message(STATUS "CUDA kernels: for sm ${CMAKE_CUDA_ARCHITECTURES}")
