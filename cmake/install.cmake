@@ -11,9 +11,12 @@ install(EXPORT makemoe NAMESPACE makemoe:: FILE makemoe-targets.cmake DESTINATIO
 install(DIRECTORY core kernels autograd model DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/makemoe
         FILES_MATCHING PATTERN "*.h")
 
-get_property(programs DIRECTORY apps PROPERTY BUILDSYSTEM_TARGETS)
-foreach(program ${programs})
-  install(TARGETS ${program} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+get_property(targets DIRECTORY apps PROPERTY BUILDSYSTEM_TARGETS)
+foreach(target ${targets})
+  get_target_property(type ${target} TYPE)
+  if(type STREQUAL "EXECUTABLE")
+    install(TARGETS ${target} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+  endif()
 endforeach()
 
 configure_package_config_file(cmake/makemoe-config.cmake.in makemoe-config.cmake INSTALL_DESTINATION ${package})
