@@ -4,7 +4,11 @@ set(flags -Wall -Wextra -Wshadow -Wnon-virtual-dtor
   # No fused multiply-add but where the source says so: a value then does not depend on how a loop was cut.
   -ffp-contract=off -fno-math-errno -fno-trapping-math
   # Short vectors (kernels/math.h) never cross the border of a library.
-  -Wno-psabi)
+  -Wno-psabi
+  # Members that an initialiser leaves out have the default that their struct gives them.
+  -Wno-missing-field-initializers
+  # GCC 12 sees overlaps in std::string that are not there (GCC bug 105651).
+  $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)
 if(MOE_WERROR)
   list(APPEND flags -Werror)
 endif()
