@@ -22,6 +22,8 @@ namespace {
 constexpr int64_t kBlock = 256;        // of k
 constexpr int64_t kTaskColumns = 128;  // a multiple of every Tile<T>::kColumns
 constexpr int64_t kTaskRows = 132;     // a multiple of kRows
+// Multiply-adds, about 10 µs of them: below, waking another thread may cost more than it brings.
+constexpr int64_t kWorthThreads = int64_t{1} << 19;
 
 // [0, size) cut into the fewest stripes of at most `limit`, about equal, whole multiples of `unit` but the
 // last.
@@ -108,9 +110,12 @@ Stripes column_stripes(const Gemm<T>& p) {
 
 template <class T>
 void gemm(std::span<const Gemm<T>> problems) {
-  int64_t tasks = 0;
-  for (const Gemm<T>& p : problems) tasks += row_stripes(p).count * column_stripes(p).count;
-  parallel_for(tasks, [=](int64_t task) {
+  int64_t tasks = 0, work = 0;
+  for (const Gemm<T>& p : problems) {
+    tasks += row_stripes(p).count * column_stripes(p).count;
+    work += p.m * p.n * p.k;
+  }
+  const auto run = [problems](int64_t task) {
     for (const Gemm<T>& p : problems) {
       const Stripes rows = row_stripes(p), columns = column_stripes(p);
       if (task < rows.count * columns.count) {
@@ -119,7 +124,11 @@ void gemm(std::span<const Gemm<T>> problems) {
       }
       task -= rows.count * columns.count;
     }
-  });
+  };
+  if (work < kWorthThreads)
+    for (int64_t task = 0; task < tasks; ++task) run(task);
+  else
+    parallel_for(tasks, run);
 }
 
 template void gemm(std::span<const Gemm<float>>);
