@@ -21,25 +21,28 @@ std::string reason(int code) {
   return std::generic_category().message(code);
 }
 
-class Descriptor {
- public:
-  Descriptor(const fs::path& path, int flags) {
-    do value_ = ::open(path.c_str(), flags | O_CLOEXEC, 0666);
-    while (value_ < 0 && errno == EINTR);
-  }
-  ~Descriptor() {
-    if (value_ >= 0) ::close(value_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
+int open_file(const fs::path& path, int flags) {
+  int file = -1;
+  do file = ::open(path.c_str(), flags | O_CLOEXEC, 0666);
+  while (file < 0 && errno == EINTR);
+  return file;
+}
 
-  int get() const { return value_; }
-  bool open() const { return value_ >= 0; }
-  // 0 or the error: network file systems report a full disk only here.
-  int close() { return ::close(std::exchange(value_, -1)) == 0 ? 0 : errno; }
+// A file that is open for reading while it lives.
+class Input {
+ public:
+  explicit Input(const fs::path& path, int flags = 0) : file_(open_file(path, O_RDONLY | flags)) {}
+  ~Input() {
+    if (file_ >= 0) ::close(file_);
+  }
+  Input(const Input&) = delete;
+  Input& operator=(const Input&) = delete;
+
+  int get() const { return file_; }
+  bool open() const { return file_ >= 0; }
 
  private:
-  int value_ = -1;
+  int file_;
 };
 
 // 0 or the error.
@@ -55,7 +58,7 @@ int write_all(int file, Bytes bytes) {
 
 // Makes the folder's list of names durable. File systems that cannot do that say EINVAL.
 int sync_folder(const fs::path& folder) {
-  const Descriptor file(folder.empty() ? fs::path(".") : folder, O_RDONLY | O_DIRECTORY);
+  const Input file(folder.empty() ? fs::path(".") : folder, O_DIRECTORY);
   if (!file.open()) return errno;
   return ::fsync(file.get()) == 0 || errno == EINVAL ? 0 : errno;
 }
@@ -71,7 +74,7 @@ std::string read_file(const fs::path& path, ErrorKind kind, int64_t max_bytes) {
     return error(kind, "cannot read {}: {}", path.string(), why);
   };
   const auto too_long = [&] { return fail(fmt::format("it is longer than {} bytes", max_bytes)); };
-  const Descriptor file(path, O_RDONLY);
+  const Input file(path);
   if (!file.open()) throw fail(reason(errno));
   struct stat status {};
   if (::fstat(file.get(), &status) != 0) throw fail(reason(errno));
@@ -106,37 +109,37 @@ StagedFile::StagedFile(fs::path target, std::span<const Bytes> pieces)
   for (const Bytes& piece : pieces) size_ += static_cast<int64_t>(piece.size());
 
   ::unlink(staged_.c_str());  // left by a run that was killed
-  Descriptor file(staged_, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW);
-  if (!file.open()) throw write_error(target_, size_, errno);
+  file_ = open_file(staged_, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW);
+  if (file_ < 0) throw write_error(target_, size_, errno);
   int code = 0;
   for (const Bytes& piece : pieces)
-    if (code == 0) code = write_all(file.get(), piece);
-  if (code == 0 && ::fsync(file.get()) != 0) code = errno;
-  struct stat status {};
-  if (code == 0 && ::fstat(file.get(), &status) != 0) code = errno;
-  if (const int closing = file.close(); code == 0) code = closing;
-  if (code != 0) {
-    ::unlink(staged_.c_str());
-    throw write_error(target_, size_, code);
-  }
-  device_ = status.st_dev;
-  inode_ = status.st_ino;
-  pending_ = true;
+    if (code == 0) code = write_all(file_, piece);
+  if (code == 0 && ::fsync(file_) != 0) code = errno;  // network file systems report a full disk only here
+  if (code == 0) return;
+  ::unlink(staged_.c_str());
+  ::close(file_);
+  throw write_error(target_, size_, code);
 }
 
 StagedFile::~StagedFile() {
-  if (pending_) ::unlink(staged_.c_str());
+  if (file_ < 0) return;
+  if (is_ours()) ::unlink(staged_.c_str());
+  ::close(file_);
+}
+
+bool StagedFile::is_ours() const {
+  struct stat ours {
+  }, there{};
+  return ::fstat(file_, &ours) == 0 && ::lstat(staged_.c_str(), &there) == 0 && ours.st_dev == there.st_dev &&
+         ours.st_ino == there.st_ino;
 }
 
 void StagedFile::commit() {
-  struct stat status {};
-  if (::lstat(staged_.c_str(), &status) != 0 || status.st_dev != device_ || status.st_ino != inode_) {
-    pending_ = false;  // not ours to remove
+  if (!is_ours())
     throw error(ErrorKind::resource, "cannot write {}: another program writes to the same file",
                 target_.string());
-  }
   if (::rename(staged_.c_str(), target_.c_str()) != 0) throw write_error(target_, size_, errno);
-  pending_ = false;
+  ::close(std::exchange(file_, -1));
   if (const int code = sync_folder(target_.parent_path()); code != 0) throw write_error(target_, size_, code);
 }
 

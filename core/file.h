@@ -40,10 +40,11 @@ class StagedFile {
   void commit();
 
  private:
+  bool is_ours() const;  // the file of the temporary name is the one that was written
+
   std::filesystem::path target_, staged_;
   int64_t size_ = 0;
-  uint64_t device_ = 0, inode_ = 0;
-  bool pending_ = false;
+  int file_ = -1;  // open until the end, so that no other file can be taken for this one
 };
 
 void write_file(const std::filesystem::path&, std::span<const Bytes> pieces);

@@ -57,8 +57,9 @@ class Safetensors {
 
   const std::string& origin() const { return origin_; }
   const Metadata& metadata() const { return metadata_; }
-  const std::vector<Entry>& entries() const { return entries_; }  // sorted by name
-  const Entry* find(const std::string& name) const;               // nullptr when there is none
+  const std::vector<Entry>& entries() const& { return entries_; }  // sorted by name
+  const std::vector<Entry>& entries() && = delete;                 // not of a temporary
+  const Entry* find(const std::string& name) const;                // nullptr when there is none
   Bytes bytes(const Entry&) const;
   // Copies of a tensor: a new one, or into one of the same shape and type on Device::cpu.
   // Throw ErrorKind::checkpoint when the file has no such tensor.

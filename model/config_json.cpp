@@ -109,7 +109,7 @@ std::string to_json(const ModelConfig& model, const TrainConfig& training) {
   root["model"]["vocab_size"] = model.vocab_size;
   write_fields(model, root["model"]);
   write_fields(training, root["training"]);
-  return root.dump(2) + "\\n";
+  return root.dump(2) + "\n";
 }
 
 void from_json(const std::string& text, const std::string& origin, ErrorKind kind, ModelConfig& model,
