@@ -1,7 +1,6 @@
 #pragma once
 // Many random numbers at once, for CPU kernels: the draws of core/philox.h, eight blocks of four at a time.
 
-#include <algorithm>
 #include <cstdint>
 #include <cstring>
 
@@ -81,28 +80,15 @@ inline void random_batch(const RngAddress& rng, uint64_t block, uint32_t* draws)
 
 }  // namespace detail
 
-// draws[i] = random_u32(rng, first + i) for i < n.
-inline void random_fill(const RngAddress& rng, uint64_t first, int64_t n, uint32_t* draws) {
-  using detail::kBatchDraws;
-  int64_t skip = static_cast<int64_t>(first % 4);
-  uint64_t block = first / 4;
-  while (n > 0) {
-    if (skip == 0 && n >= kBatchDraws) {
-      detail::random_batch(rng, block, draws);
-      draws += kBatchDraws;
-      n -= kBatchDraws;
-    } else {
-      uint32_t batch[kBatchDraws];
-      detail::random_batch(rng, block, batch);
-      const int64_t count = std::min(n, kBatchDraws - skip);
-      std::copy_n(batch + skip, count, draws);
-      draws += count;
-      n -= count;
-    }
-    block += detail::kBatchBlocks;
-    // Behind a first, cut batch the next one starts at a block's first draw again.
-    skip = 0;
-  }
+// Draws `first` .. first+n-1 of the stream; the result points to the first one. `memory` needs room for
+// n + kDrawSlack: whole batches are written.
+inline constexpr int64_t kDrawSlack = detail::kBatchDraws + 3;
+
+inline const uint32_t* random_fill(const RngAddress& rng, uint64_t first, int64_t n, uint32_t* memory) {
+  const int64_t skip = static_cast<int64_t>(first % 4);
+  for (int64_t i = 0; i < skip + n; i += detail::kBatchDraws)
+    detail::random_batch(rng, first / 4 + static_cast<uint64_t>(i / 4), memory + i);
+  return memory + skip;
 }
 
 }  // namespace cpu

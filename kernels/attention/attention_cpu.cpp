@@ -15,6 +15,9 @@ namespace moe::kernels::cpu {
 namespace {
 
 constexpr int kRows = 4;
+// The score of a key that a query does not see: rows are filled up with it to whole vectors.
+template <class T>
+constexpr T kNothing = -std::numeric_limits<T>::infinity();
 
 // A head's place in memory, and how its dense copies are laid out.
 struct Head {
@@ -39,11 +42,12 @@ struct Head {
     for (; i < positions; ++i) block.template operator()<1>(i);
   }
 
-  // keep[j] for the query at position i and j <= i.
-  void draw(int64_t i, uint32_t* draws) const {
+  // The draws of the query at position i for the keys up to i. `memory` has room for draws_size() of them.
+  const uint32_t* draw(int64_t i, uint32_t* memory) const {
     const int64_t row = (b * s.heads + h) * positions + i;
-    random_fill(s.rng, static_cast<uint64_t>(row * positions), i + 1, draws);
+    return random_fill(s.rng, static_cast<uint64_t>(row * positions), i + 1, memory);
   }
+  int64_t draws_size() const { return positions + kDrawSlack; }
 
   const AttentionShape& s;
   const int64_t b, h;
@@ -53,16 +57,17 @@ struct Head {
   const int64_t wide;       // D in whole vectors
 };
 
-// row[j] = exp(row[j] - shift) for j < n, 0 behind them up to a whole vector of any of the tile's rows.
 template <class T>
-void exp_row(int64_t n, int64_t columns, T shift, T* row) {
-  std::fill(row + n, row + columns, -std::numeric_limits<T>::infinity());
-  for (int64_t j = 0; j < columns; j += kLanes) store(row + j, fast_exp(load(row + j) - shift));
+void exp_row(int64_t n, T shift, T* row) {
+  for (int64_t j = 0; j < n; j += kLanes) store(row + j, fast_exp(load(row + j) - shift));
 }
 
 template <class T>
 void drop(int64_t n, DropRule rule, const uint32_t* draws, T factor, T* row) {
-  for (int64_t j = 0; j < n; ++j) row[j] = draws[j] >= rule.threshold ? row[j] * factor : T(0);
+  for (int64_t j = 0; j < n; ++j) {
+    const T kept = row[j] * factor;
+    row[j] = draws[j] >= rule.threshold ? kept : T(0);
+  }
 }
 
 template <class T>
@@ -83,7 +88,7 @@ void head_forward(const Head& head, const T* qkv, T* cache, T* y, T* lse) {
   T* weight = value + head.positions * wide;
   T* query = weight + kRows * columns;
   T* out = query + kRows * wide;
-  uint32_t* draws = thread_scratch<uint32_t>(head.positions);
+  uint32_t* draws = thread_scratch<uint32_t>(head.draws_size());
 
   if (cache) append_to_cache(head, qkv, cache);
   const T* past = cache ? cache : qkv;
@@ -100,15 +105,13 @@ void head_forward(const Head& head, const T* qkv, T* cache, T* y, T* lse) {
     for (int r = 0; r < R; ++r) {
       T* row = weight + r * columns;
       const int64_t seen = i + r + 1;
-      const T most = max_of(row, seen);
-      exp_row(seen, n, most, row);
-      const T total = sum(row, seen);
+      std::fill(row + seen, row + n, kNothing<T>);
+      const T most = max_of(row, n);
+      exp_row(n, most, row);
+      const T total = sum(row, n);
       lse[(head.b * s.heads + head.h) * s.queries + i + r - first] = most + std::log(total);
       inverse[r] = static_cast<T>(s.drop.scale) / total;
-      if (s.drop.drops()) {
-        head.draw(i + r, draws);
-        drop(seen, s.drop, draws, T(1), row);
-      }
+      if (s.drop.drops()) drop(seen, s.drop, head.draw(i + r, draws), T(1), row);
     }
     causal_rows<R>(i, wide, columns, weight, value, out);
     T* to = y + (head.b * s.queries + i - first) * head.width + head.h * s.dim;
@@ -131,7 +134,7 @@ void head_backward(const Head& head, const T* qkv, const T* lse, const T* dy, T*
   T* query = dscore + kRows * columns;
   T* dout = query + kRows * wide;
   T* dquery = dout + kRows * wide;
-  uint32_t* draws = thread_scratch<uint32_t>(n);
+  uint32_t* memory = thread_scratch<uint32_t>(head.draws_size());
 
   const int64_t row0 = head.b * n;
   const T* k = qkv + head.at(row0, 1);
@@ -151,15 +154,14 @@ void head_backward(const Head& head, const T* qkv, const T* lse, const T* dy, T*
     for (int r = 0; r < R; ++r) {
       T *w = weight + r * columns, *ds = dscore + r * columns;
       const int64_t seen = i + r + 1;
-      exp_row(seen, used, lse[(head.b * s.heads + head.h) * n + i + r], w);
+      std::fill(w + seen, w + used, kNothing<T>);
       std::fill(ds + seen, ds + used, T(0));
-      if (s.drop.drops()) {
-        head.draw(i + r, draws);
-        drop(seen, s.drop, draws, keep_scale, ds);
-      }
-      const T mean = dot(w, ds, seen);
+      exp_row(used, lse[(head.b * s.heads + head.h) * n + i + r], w);
+      const uint32_t* draws = s.drop.drops() ? head.draw(i + r, memory) : nullptr;
+      if (draws) drop(seen, s.drop, draws, keep_scale, ds);
+      const T mean = dot(w, ds, used);
       for (int64_t j = 0; j < used; ++j) ds[j] = w[j] * (ds[j] - mean);
-      if (s.drop.drops()) drop(seen, s.drop, draws, keep_scale, w);
+      if (draws) drop(seen, s.drop, draws, keep_scale, w);
     }
     add_outer_products<R>(i + R, wide, columns, weight, dout, dvalue);
     add_outer_products<R>(i + R, wide, columns, dscore, query, dkey);

@@ -24,14 +24,16 @@ void pack_rows(int64_t n, int64_t dim, int64_t wide, T factor, const T* from, in
 // to [D][columns] = from [n][D]^T, zeros behind the first n columns; columns is n in whole vectors.
 template <class T>
 void pack_columns(int64_t n, int64_t columns, int64_t dim, const T* from, int64_t stride, T* to) {
-  for (int64_t i = 0; i < columns; i += kLanes) {
-    const int64_t count = n - i < kLanes ? n - i : kLanes;
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes)
     for (int64_t d = 0; d < dim; ++d) {
-      Vec<T> v{};
-      for (int64_t l = 0; l < count; ++l) v[l] = from[(i + l) * stride + d];
+      Vec<T> v;
+#pragma GCC unroll 8
+      for (int64_t l = 0; l < kLanes; ++l) v[l] = from[(i + l) * stride + d];
       store(to + d * columns + i, v);
     }
-  }
+  for (; i < columns; ++i)
+    for (int64_t d = 0; d < dim; ++d) to[d * columns + i] = i < n ? from[i * stride + d] : T(0);
 }
 
 // body<W>(i) for vectors i .. i+W-1 of `n` elements, two at a time while there are two.
@@ -48,12 +50,14 @@ void row_products(int64_t n, int64_t dim, int64_t wide, int64_t columns, const T
   for_each_vector(n, [=]<int W>(int64_t j) {
     Vec<T> acc[R][W] = {};
     for (int64_t d = 0; d < dim; ++d) {
+      Vec<T> column[W];
+#pragma GCC unroll 2
+      for (int w = 0; w < W; ++w) column[w] = load(b + d * columns + j + w * kLanes);
 #pragma GCC unroll 4
       for (int r = 0; r < R; ++r) {
         const Vec<T> factor = broadcast(a[r * wide + d]);
 #pragma GCC unroll 2
-        for (int w = 0; w < W; ++w)
-          acc[r][w] = fma(factor, load(b + d * columns + j + w * kLanes), acc[r][w]);
+        for (int w = 0; w < W; ++w) acc[r][w] = fma(factor, column[w], acc[r][w]);
       }
     }
 #pragma GCC unroll 4
@@ -75,11 +79,14 @@ void add_weighted_rows(int64_t begin, int64_t end, int64_t wide, int64_t columns
 #pragma GCC unroll 2
       for (int w = 0; w < W; ++w) acc[r][w] = load(o + r * wide + d + w * kLanes);
     for (int64_t j = begin; j < end; ++j) {
+      Vec<T> row[W];
+#pragma GCC unroll 2
+      for (int w = 0; w < W; ++w) row[w] = load(x + j * wide + d + w * kLanes);
 #pragma GCC unroll 4
       for (int r = 0; r < R; ++r) {
         const Vec<T> factor = broadcast(weight[r * columns + j]);
 #pragma GCC unroll 2
-        for (int w = 0; w < W; ++w) acc[r][w] = fma(factor, load(x + j * wide + d + w * kLanes), acc[r][w]);
+        for (int w = 0; w < W; ++w) acc[r][w] = fma(factor, row[w], acc[r][w]);
       }
     }
 #pragma GCC unroll 4

@@ -46,6 +46,8 @@ void layer_norm_backward(LayerNormShape s, const T* x, const T* gain, const T* m
       for (int64_t c = 0; c < s.dim; ++c) {
         h[c] = (in[c] - mean[n]) * rstd[n];
         dh[c] = d[c] * gain[c];
+      }
+      for (int64_t c = 0; c < s.dim; ++c) {
         gain_sum[c] += static_cast<double>(d[c] * h[c]);
         bias_sum[c] += static_cast<double>(d[c]);
       }
