@@ -1,0 +1,55 @@
+// A task owns one block of one segment; every array is read and written once.
+
+#include <cmath>
+
+#include "kernels/adamw/adamw.h"
+#include "kernels/blocks.h"
+
+namespace moe::kernels::cpu {
+namespace {
+
+// The factors of one segment, in the type it is computed in.
+template <class T>
+struct Factors {
+  Factors(const AdamWOptions& o, int64_t step)
+      : scale(static_cast<T>(o.grad_scale)),
+        keep(static_cast<T>(1 - o.lr * o.weight_decay)),
+        beta1(static_cast<T>(o.beta1)),
+        rest1(static_cast<T>(1 - o.beta1)),
+        beta2(static_cast<T>(o.beta2)),
+        rest2(static_cast<T>(1 - o.beta2)),
+        rate(static_cast<T>(o.lr / (1 - std::pow(o.beta1, static_cast<double>(step))))),
+        root(static_cast<T>(std::sqrt(1 - std::pow(o.beta2, static_cast<double>(step))))),
+        eps(static_cast<T>(o.eps)) {}
+  T scale, keep, beta1, rest1, beta2, rest2, rate, root, eps;
+};
+
+template <class T>
+void update(const Factors<T> f, int64_t n, T* __restrict value, T* __restrict grad, T* __restrict m,
+            T* __restrict v) {
+  for (int64_t i = 0; i < n; ++i) {
+    const T g = f.scale * grad[i];
+    m[i] = f.beta1 * m[i] + f.rest1 * g;
+    v[i] = f.beta2 * v[i] + f.rest2 * (g * g);
+    value[i] = f.keep * value[i] - f.rate * m[i] / (std::sqrt(v[i]) / f.root + f.eps);
+    grad[i] = 0;
+  }
+}
+
+}  // namespace
+
+template <class T>
+void adamw(const AdamWOptions& options, std::span<const AdamWSegment<T>> segments) {
+  const std::span<const Block> blocks = cut_into_blocks(segments);
+  parallel_for(static_cast<int64_t>(blocks.size()), [&](int64_t task) {
+    const Block& b = blocks[static_cast<size_t>(task)];
+    const AdamWSegment<T>& s = segments[b.segment];
+    update(Factors<T>(options, s.step), b.end - b.begin, s.value + b.begin, s.grad + b.begin, s.m + b.begin,
+           s.v + b.begin);
+  });
+}
+
+template void adamw(const AdamWOptions&, std::span<const AdamWSegment<float>>);
+template void adamw(const AdamWOptions&, std::span<const AdamWSegment<double>>);
+
+}  // namespace moe::kernels::cpu

@@ -1,0 +1,83 @@
+#pragma once
+// What the router's kernels share on the CPU: one token's row of E numbers at a time. Rows are short (E is
+// some 4 to 256), so the time goes into exp and the normals; tasks are cut over tokens.
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+#include "core/philox.h"
+#include "kernels/pointwise/pointwise.h"
+
+namespace moe::kernels::cpu {
+
+// Tokens a task when each has `width` numbers.
+inline int64_t tokens_per_task(int64_t width) { return std::max<int64_t>(1, 4096 / std::max<int64_t>(1, width)); }
+
+// `n` elements of this thread's memory, valid until its next call with the same type. It only ever grows.
+template <class T>
+T* row_scratch(int64_t n) {
+  thread_local std::vector<T> memory;
+  if (static_cast<int64_t>(memory.size()) < n) memory.resize(static_cast<size_t>(n));
+  return memory.data();
+}
+
+// normal[i] = standard normal i of the stream, i in [begin, end). A block of the cipher holds four of them.
+template <class T>
+void draw_normals(const RngAddress& rng, int64_t begin, int64_t end, T* normal) {
+  for (int64_t i = begin; i < end;) {
+    const Philox4 b = random_block(rng, static_cast<uint64_t>(i) >> 2);
+    double n[4];
+    to_normals(b.v[0], b.v[1], n[0], n[1]);
+    to_normals(b.v[2], b.v[3], n[2], n[3]);
+    do normal[i] = static_cast<T>(n[i & 3]);
+    while (++i < end && (i & 3) != 0);
+  }
+}
+
+// h[e] = logits[e] + normal[e] * softplus(noise_logits[e]), or logits[e] when noise_logits is nullptr.
+// NaN becomes -infinity, so that an order exists.
+template <class T>
+void selection_row(const T* logits, const T* noise_logits, const T* normal, int64_t experts, T* h) {
+  for (int64_t e = 0; e < experts; ++e) {
+    const T x = noise_logits ? logits[e] + normal[e] * Softplus::value(noise_logits[e]) : logits[e];
+    h[e] = std::isnan(x) ? -std::numeric_limits<T>::infinity() : x;
+  }
+}
+
+// The k largest of h, falling, and where they are; of equal ones the lower index first.
+template <class T>
+void topk_row(const T* h, int64_t experts, int64_t k, T* value, int32_t* index) {
+  int64_t filled = 0;
+  for (int64_t e = 0; e < experts; ++e) {
+    if (filled == k && !(h[e] > value[k - 1])) continue;
+    int64_t j = filled < k ? filled++ : k - 1;
+    for (; j > 0 && value[j - 1] < h[e]; --j) {
+      value[j] = value[j - 1];
+      index[j] = index[j - 1];
+    }
+    value[j] = h[e];
+    index[j] = static_cast<int32_t>(e);
+  }
+}
+
+template <class T>
+T logsumexp_row(const T* x, int64_t n) {
+  const T top = *std::max_element(x, x + n);
+  T sum = 0;
+  for (int64_t i = 0; i < n; ++i) sum += std::exp(x[i] - top);
+  return top + std::log(sum);
+}
+
+// p may be x.
+template <class T>
+void softmax_row(const T* x, int64_t n, T* p) {
+  const T top = *std::max_element(x, x + n);
+  T sum = 0;
+  for (int64_t i = 0; i < n; ++i) sum += p[i] = std::exp(x[i] - top);
+  for (int64_t i = 0; i < n; ++i) p[i] /= sum;
+}
+
+}  // namespace moe::kernels::cpu
