@@ -1,0 +1,132 @@
+#pragma once
+// What a model is, and how it is trained. One list of fields serves the command line, config.json and
+// --print-config: a field named top_k is the option --top-k and the key "top_k".
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "autograd/ops.h"
+
+namespace moe {
+
+enum class RouterKind { noisy_topk, topk };
+// When the noise of the router, or the capacity of the experts, acts.
+enum class When { train, always };
+enum class Init { kaiming, xavier, gpt2 };
+enum class Activation { relu, silu };
+// Over which logits the gates' softmax runs. automatic: selected, but all when top_k is 1, because the
+// softmax of a single logit is the constant 1 and gives the router no gradient.
+enum class GatePolicy { automatic, selected, all };
+
+// The words of an enum, in the order of its values.
+template <class E>
+const std::vector<std::string>& words_of();
+template <>
+const std::vector<std::string>& words_of<RouterKind>();
+template <>
+const std::vector<std::string>& words_of<When>();
+template <>
+const std::vector<std::string>& words_of<Init>();
+template <>
+const std::vector<std::string>& words_of<Activation>();
+template <>
+const std::vector<std::string>& words_of<GatePolicy>();
+
+// The defaults are those of the reference system, with its weaknesses off.
+struct ModelConfig {
+  int64_t vocab_size = 0;  // from the text
+  int64_t block_size = 32;
+  int64_t n_embed = 128;
+  int64_t n_head = 8;
+  int64_t n_layer = 8;
+  int64_t num_experts = 8;
+  int64_t top_k = 2;
+  double dropout = 0.1;
+  double capacity_factor = 0;  // 0: no capacity, no token is dropped
+  When capacity_at = When::train;
+  RouterKind router = RouterKind::noisy_topk;
+  When noise = When::train;
+  GatePolicy gate_softmax = GatePolicy::automatic;
+  Activation activation = Activation::relu;
+  Init init = Init::kaiming;
+
+  int64_t head_dim() const { return n_embed / n_head; }
+  int64_t hidden() const { return 4 * n_embed; }
+  GateSoftmax gate() const;
+  // int(tokens * k / E * capacity_factor), or kNoCapacity when no capacity acts in this mode.
+  int64_t capacity(int64_t tokens, Mode mode) const;
+
+  // Throws ErrorKind::usage naming the option for values that make no model.
+  void validate() const;
+  // Elements of all parameters, and of those that one token meets (top_k of the experts). As double, since a
+  // configuration that cannot be built may ask for more than an integer counts.
+  double parameters() const;
+  double active_parameters() const;
+
+  template <class Self, class F>
+  static void fields(Self& c, F&& f) {
+    f("block_size", c.block_size, "tokens the model sees at once");
+    f("n_embed", c.n_embed, "width of the residual stream, C");
+    f("n_head", c.n_head, "attention heads a layer");
+    f("n_layer", c.n_layer, "layers");
+    f("num_experts", c.num_experts, "experts a layer, E");
+    f("top_k", c.top_k, "experts a token is sent to, k");
+    f("dropout", c.dropout, "share of activations zeroed in training");
+    f("capacity_factor", c.capacity_factor,
+      "an expert takes int(N*k/E * factor) tokens and drops the rest; 0: no limit");
+    f("capacity_at", c.capacity_at, "when the capacity acts");
+    f("router", c.router, "how experts are chosen");
+    f("noise", c.noise, "when the noisy router draws noise");
+    f("gate_softmax", c.gate_softmax, "softmax over the selected logits or all; auto: all when k = 1");
+    f("activation", c.activation, "between the two products of an expert");
+    f("init", c.init, "distribution of the initial weights");
+  }
+};
+
+struct TrainConfig {
+  int64_t batch_size = 16;
+  int64_t max_iters = 5000;
+  int64_t eval_interval = 100;
+  int64_t eval_iters = 400;
+  double learning_rate = 1e-3;
+  double weight_decay = 0.01;
+  double grad_clip = 0;  // largest L2 norm of the gradient; 0: no clipping
+  double importance_loss = 0;
+  double load_loss = 0;
+  double balance_loss = 0;
+  double z_loss = 0;
+  int64_t seed = 1337;
+
+  bool has_auxiliary_loss() const {
+    return importance_loss != 0 || load_loss != 0 || balance_loss != 0 || z_loss != 0;
+  }
+  // Throws ErrorKind::usage naming the option; some losses ask for a certain router.
+  void validate(const ModelConfig& model) const;
+
+  template <class Self, class F>
+  static void fields(Self& c, F&& f) {
+    f("batch_size", c.batch_size, "sequences a step, B");
+    f("max_iters", c.max_iters, "steps");
+    f("eval_interval", c.eval_interval, "steps between evaluations");
+    f("eval_iters", c.eval_iters, "batches per split of an evaluation");
+    f("learning_rate", c.learning_rate, "of AdamW");
+    f("weight_decay", c.weight_decay, "of AdamW, decoupled, on all parameters");
+    f("grad_clip", c.grad_clip, "clip the gradient to this L2 norm; 0: never");
+    f("importance_loss", c.importance_loss, "weight of Shazeer's importance loss");
+    f("load_loss", c.load_loss, "weight of Shazeer's load loss (noisy-topk only)");
+    f("balance_loss", c.balance_loss, "weight of the Switch balance loss");
+    f("z_loss", c.z_loss, "weight of the router z-loss");
+    f("seed", c.seed, "of all random numbers");
+  }
+};
+
+// config.json: {"format": "makemoe", "version": 1, "model": {...}, "training": {...}}. Unknown keys, missing
+// model keys, duplicate keys and wrong types are errors of kind `kind` that name `origin`.
+std::string to_json(const ModelConfig&, const TrainConfig&);
+void from_json(const std::string& text, const std::string& origin, ErrorKind kind, ModelConfig&,
+               TrainConfig&);
+
+}  // namespace moe

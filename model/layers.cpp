@@ -1,0 +1,58 @@
+#include "model/layers.h"
+
+#include <cmath>
+
+#include "model/streams.h"
+
+namespace moe {
+
+Var Attention::operator()(Tape& tape, const Var& x, const PassContext& pass) const {
+  const ModelConfig& c = pass.config;
+  AttentionOptions options;
+  options.batch = pass.batch;
+  options.heads = c.n_head;
+  options.scale = 1.0 / std::sqrt(static_cast<double>(c.n_embed));
+  options.dropout = c.dropout;
+  options.rng = rng_address(pass.seed, pass.step, Draw::attention_dropout, pass.layer);
+  options.cache = pass.cache;
+  options.past = pass.past;
+  options.queries = pass.last_only ? 1 : 0;
+  const Var y = proj(tape, attention(tape, qkv(tape, x), options));
+  return dropout(tape, y, c.dropout, rng_address(pass.seed, pass.step, Draw::projection_dropout, pass.layer));
+}
+
+RouterOutput Router::operator()(Tape& tape, const Var& x, const PassContext& pass) const {
+  const ModelConfig& c = pass.config;
+  RouterOutput out;
+  out.logits = logits(tape, x);
+  const bool noisy =
+      c.router == RouterKind::noisy_topk && (tape.mode() == Mode::train || c.noise == When::always);
+  if (noisy) {
+    out.noise_logits = noise(tape, x);
+    out.noise = {pass.noise, rng_address(pass.seed, pass.step, Draw::router_noise, pass.layer)};
+    out.gating = noisy_topk_gating(tape, out.logits, out.noise_logits, out.noise, c.top_k, c.gate());
+  } else {
+    out.gating = topk_gating(tape, out.logits, c.top_k, c.gate());
+  }
+  return out;
+}
+
+Var Experts::operator()(Tape& tape, const Var& rows, const DispatchPlan& plan,
+                        const PassContext& pass) const {
+  const Var h = grouped_linear(tape, rows, Var::parameter(up_weight), Var::parameter(up_bias), plan);
+  const Var a = pass.config.activation == Activation::silu ? silu(tape, h) : relu(tape, h);
+  const Var y = grouped_linear(tape, a, Var::parameter(down_weight), Var::parameter(down_bias), plan);
+  return dropout(tape, y, pass.config.dropout,
+                 rng_address(pass.seed, pass.step, Draw::expert_dropout, pass.layer));
+}
+
+Var MoeLayer::operator()(Tape& tape, const Var& x, const PassContext& pass, LayerRouting& routing) const {
+  const ModelConfig& c = pass.config;
+  routing.router = router(tape, x, pass);
+  const Gating& gating = routing.router.gating;
+  routing.plan = dispatch_plan(tape, gating.expert, c.num_experts, c.capacity(x.size(0), tape.mode()));
+  const Var rows = gather(tape, x, routing.plan);
+  return combine(tape, experts(tape, rows, routing.plan, pass), gating.gate, routing.plan);
+}
+
+}  // namespace moe
