@@ -1,7 +1,7 @@
 #pragma once
-// Random numbers with an address. Philox4x32-10: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy
-// as 1, 2, 3" (SC'11). A draw is a pure function of (seed, step, stream, index): the same bits on every device
-// and for every number of threads, and nothing to save but the step.
+// Random numbers with an address. Philox4x32-10: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as
+// easy as 1, 2, 3" (SC'11). A draw is a pure function of (seed, step, stream, index): the same bits on every
+// device and for every number of threads, and nothing to save but the step.
 //
 // Plain functions on integers, so that CUDA sources can include this header.
 
@@ -42,9 +42,8 @@ MOE_HOST_DEVICE inline Philox4 philox4x32_10(Philox4 c, uint32_t k0, uint32_t k1
 
 // Draws 4*block .. 4*block+3 of the stream.
 MOE_HOST_DEVICE inline Philox4 random_block(const RngAddress& a, uint64_t block) {
-  return philox4x32_10(
-      {{static_cast<uint32_t>(block), static_cast<uint32_t>(block >> 32), a.stream, a.step}},
-      static_cast<uint32_t>(a.seed), static_cast<uint32_t>(a.seed >> 32));
+  return philox4x32_10({{static_cast<uint32_t>(block), static_cast<uint32_t>(block >> 32), a.stream, a.step}},
+                       static_cast<uint32_t>(a.seed), static_cast<uint32_t>(a.seed >> 32));
 }
 
 // Draw `index` of the stream, uniform over all 32-bit values.
@@ -52,9 +51,9 @@ MOE_HOST_DEVICE inline uint32_t random_u32(const RngAddress& a, uint64_t index) 
   return random_block(a, index >> 2).v[index & 3];
 }
 
-// In (0, 1): the middle of one of 2^24 equal intervals, exact in float.
+// In (0, 1): the middle of one of 2^23 equal intervals, exact in float.
 MOE_HOST_DEVICE inline float to_uniform(uint32_t u) {
-  return (static_cast<float>(u >> 8) + 0.5f) * (1.0f / 16777216.0f);
+  return (static_cast<float>(u >> 9) + 0.5f) * 0x1p-23f;
 }
 
 // Two standard normals from two draws (Box and Muller 1958). Computed in double, so that the rounding of the

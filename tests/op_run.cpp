@@ -102,13 +102,13 @@ Outcome<T> run_case(const OpCase& c, const RunOptions& options) {
   return outcome;
 }
 
-Plan plan_case(const OpCase& c, DType dtype, Device device) {
+Plan plan_case(const OpCase& c, DType dtype, Device device, int64_t reserve_bytes) {
   const std::vector<Parameter> parameters = parameters_of(c, dtype, device);
-  Arena arena(device);
+  Arena arena(device, reserve_bytes);
   Tape tape(arena, c.mode);
   const Var y = c.build(tape, variables_of(parameters));
   if (y.grad().needed()) tape.backward(y);
-  return {y.shape(), arena.peak_bytes()};
+  return {y.shape(), arena.peak_bytes(), arena.reserved_bytes()};
 }
 
 template <class T>

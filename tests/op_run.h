@@ -39,9 +39,9 @@ Outcome<T> run_case(const OpCase&, const RunOptions& = {});
 // Shape and memory of a run without poison, on the CPU or on Device::meta.
 struct Plan {
   Shape shape;
-  int64_t peak_bytes = 0;
+  int64_t peak_bytes = 0, reserved_bytes = 0;
 };
-Plan plan_case(const OpCase&, DType, Device);
+Plan plan_case(const OpCase&, DType, Device, int64_t reserve_bytes = 0);
 
 // The largest |value|, and the largest |a - b|, infinite when sizes differ or a NaN stands on one side.
 template <class T>
