@@ -41,7 +41,7 @@ class SafetensorsImage {
 void write_safetensors(const std::filesystem::path&, std::span<const NamedTensor> tensors,
                        Metadata metadata = {});
 
-// A file in memory. Takes, besides its bytes, at most some 150 bytes for each tensor named in the header.
+// A file in memory. Takes, besides its bytes, little more memory than its header is long.
 class Safetensors {
  public:
   struct Entry {

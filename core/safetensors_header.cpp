@@ -15,19 +15,19 @@ namespace {
 // Bounds on what a header may make this program allocate; far above what any model of ours needs.
 constexpr size_t kMaxTensors = 200'000;
 constexpr size_t kMaxMetadata = 10'000;
-constexpr size_t kMaxToken = 1 << 20;  // bytes of one string or number
+constexpr size_t kMaxRun = 1 << 20;  // bytes of one string, number or blank
 
-// The length of the longest string, number or other run without a blank or mark between: what the JSON
-// library copies while it reads.
-size_t longest_token(std::string_view json) {
+// The length of the longest run of bytes between two marks of the JSON: what its library copies while it
+// reads.
+size_t longest_run(std::string_view json) {
+  constexpr std::string_view kMarks = ",:[]{}";
   size_t longest = 0, begin = 0;
   bool quoted = false;
   for (size_t i = 0; i < json.size(); ++i) {
-    const char c = json[i];
-    if (quoted && c == '\\') {
+    if (quoted && json[i] == '\\') {
       ++i;
-    } else if (c == '"' || (!quoted && std::string_view(" \t\r\n,:[]{}").find(c) != std::string_view::npos)) {
-      if (c == '"') quoted = !quoted;
+    } else if (json[i] == '"' || (!quoted && kMarks.find(json[i]) != kMarks.npos)) {
+      if (json[i] == '"') quoted = !quoted;
       longest = std::max(longest, i - begin);
       begin = i + 1;
     }
@@ -208,9 +208,9 @@ SafetensorsHeader parse_safetensors_header(std::string_view json, const std::str
                 origin);
   if (const size_t nul = json.find('\0'); nul != std::string_view::npos)
     throw error(ErrorKind::checkpoint, "{}: the header is no valid JSON at its byte {}", origin, nul + 1);
-  if (longest_token(json) > kMaxToken)
-    throw error(ErrorKind::checkpoint, "{}: the header holds a string of more than {} bytes", origin,
-                kMaxToken);
+  if (longest_run(json) > kMaxRun)
+    throw error(ErrorKind::checkpoint, "{}: the header holds a string or blank of more than {} bytes", origin,
+                kMaxRun);
   SafetensorsHeader header;
   HeaderEvents events(header, origin);
   nlohmann::json::sax_parse(json.begin(), json.end(), &events);

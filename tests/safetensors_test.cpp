@@ -227,6 +227,7 @@ TEST_CASE("a header built to exhaust memory or the stack is refused", "[safetens
              Contains("more than 1048576 bytes"));
   CHECK_THAT(refusal(file_of("{\"" + std::string(kMany, 'a'))), Contains("more than 1048576 bytes"));
   CHECK_THAT(refusal(file_of("{\"" + std::string(kMany, ','))), Contains("more than 1048576 bytes"));
+  CHECK_THAT(refusal(file_of("{" + std::string(kMany, ' ') + "}")), Contains("more than 1048576 bytes"));
   std::string metadata = R"({"__metadata__":{)";
   for (int i = 0; i < 20000; ++i) metadata += fmt::format("\"{}\":\"\",", i);
   CHECK_THAT(refusal(file_of(metadata)), Contains("more than 10000 metadata entries"));
