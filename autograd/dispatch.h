@@ -26,9 +26,10 @@ void visit(const Tensor& on, Cpu&& cpu, Cuda&& cuda) {
 // Calls kernels::cpu::relu_forward or kernels::cuda::relu_forward according to the device of tensor y, with T
 // the C++ type of y's elements. On Device::meta nothing runs. A build without CUDA needs no stubs.
 #ifdef MOE_WITH_CUDA
-#define MOE_RUN(on, kernel, ...)                                                               \
-  ::moe::detail::visit((on), [&]<class T>() { ::moe::kernels::cpu::kernel(__VA_ARGS__); },     \
-                       [&]<class T>() { ::moe::kernels::cuda::kernel(__VA_ARGS__, ::moe::current_stream()); })
+#define MOE_RUN(on, kernel, ...)                                          \
+  ::moe::detail::visit(                                                   \
+      (on), [&]<class T>() { ::moe::kernels::cpu::kernel(__VA_ARGS__); }, \
+      [&]<class T>() { ::moe::kernels::cuda::kernel(__VA_ARGS__, ::moe::current_stream()); })
 #else
 #define MOE_RUN(on, kernel, ...)                                                           \
   ::moe::detail::visit((on), [&]<class T>() { ::moe::kernels::cpu::kernel(__VA_ARGS__); }, \

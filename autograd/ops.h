@@ -1,8 +1,8 @@
 #pragma once
 // The table of contents: every operation of the library.
 // N tokens (B sequences of T), C channels, V symbols, E experts, k of them chosen, R = N*k rows.
-// Float tensors are f32 or f64, all of one type; ids and counts are i32. Shapes that do not fit throw an Error
-// that names the operation, the tensor, what was wanted and what came.
+// Float tensors are f32 or f64, all of one type; ids and counts are i32. Shapes that do not fit throw an
+// Error that names the operation, the tensor, what was wanted and what came.
 
 #include <span>
 
@@ -34,18 +34,19 @@ Var dropout(Tape&, const Var& x, double p, const RngAddress& rng);
 
 struct AttentionOptions {
   int64_t batch = 1, heads = 1;
-  double scale = 1;    // of the scores q.k
-  double dropout = 0;  // on the weights, in training only; row (b, h, i), key j takes draw ((b*heads + h)*T + i)*T + j
+  double scale = 1;  // of the scores q.k
+  double dropout =
+      0;  // on the weights, in training only; row (b, h, i), key j takes draw ((b*heads + h)*T + i)*T + j
   RngAddress rng;
-  // Inference only. cache [batch, capacity, 3C] holds the qkv rows of positions 0..past-1 of each sequence; the
-  // rows of this call are appended behind them and attend to all.
+  // Inference only. cache [batch, capacity, 3C] holds the qkv rows of positions 0..past-1 of each sequence;
+  // the rows of this call are appended behind them and attend to all.
   Tensor cache;
   int64_t past = 0;
   // Inference only. When > 0, only the last `queries` positions of each sequence get an output.
   int64_t queries = 0;
 };
-// Causal softmax attention. qkv [B*T, 3C]: queries, keys, values side by side, head h in columns h*D..(h+1)*D of
-// each third, D = C / heads. Returns [B*T, C] (or [B*queries, C]). Keeps one number per row and head for
+// Causal softmax attention. qkv [B*T, 3C]: queries, keys, values side by side, head h in columns h*D..(h+1)*D
+// of each third, D = C / heads. Returns [B*T, C] (or [B*queries, C]). Keeps one number per row and head for
 // backward, never the weights.
 Var attention(Tape&, const Var& qkv, const AttentionOptions&);
 
@@ -73,17 +74,19 @@ struct Gating {
 // Top-k of logits [N, E].
 Gating topk_gating(Tape&, const Var& logits, int64_t k, GateSoftmax);
 // Top-k of h = logits + normal * softplus(noise_logits), both [N, E] (Shazeer et al. 2017, eq. 4).
-Gating noisy_topk_gating(Tape&, const Var& logits, const Var& noise_logits, const Noise&, int64_t k, GateSoftmax);
+Gating noisy_topk_gating(Tape&, const Var& logits, const Var& noise_logits, const Noise&, int64_t k,
+                         GateSoftmax);
 
 // Which row of the expert-sorted order belongs to which assignment. Assignment a = n*k + j is token n's j-th
 // expert. Rows are sorted by expert, stably by assignment; with a capacity each expert keeps its first
 // `capacity` assignments.
 struct DispatchPlan {
   int64_t tokens = 0, topk = 0, experts = 0;
-  Tensor offsets;      // i32 [E + 1]: expert e owns rows offsets[e] .. offsets[e+1]-1; rows behind offsets[E] are unused
-  Tensor assignment;   // i32 [R]: row -> assignment; -1 for unused rows
-  Tensor row;          // i32 [N, k]: assignment -> row; -1: dropped
-  Tensor count;        // i32 [E]: assignments per expert before capacity
+  Tensor offsets;  // i32 [E + 1]: expert e owns rows offsets[e] .. offsets[e+1]-1; rows behind offsets[E] are
+                   // unused
+  Tensor assignment;  // i32 [R]: row -> assignment; -1 for unused rows
+  Tensor row;         // i32 [N, k]: assignment -> row; -1: dropped
+  Tensor count;       // i32 [E]: assignments per expert before capacity
   int64_t rows() const { return tokens * topk; }
 };
 inline constexpr int64_t kNoCapacity = -1;
@@ -91,7 +94,8 @@ DispatchPlan dispatch_plan(Tape&, const Tensor& expert, int64_t experts, int64_t
 
 // rows [R, C]: row r is x of token assignment[r] / k; unused rows are zero.
 Var gather(Tape&, const Var& x, const DispatchPlan&);
-// y [R, M]: row r of expert e = x [R, K] row r times weight [E, M, K][e]^T + bias [E, M][e]; unused rows are zero.
+// y [R, M]: row r of expert e = x [R, K] row r times weight [E, M, K][e]^T + bias [E, M][e]; unused rows are
+// zero.
 Var grouped_linear(Tape&, const Var& x, const Var& weight, const Var& bias, const DispatchPlan&);
 // y [N, C] = sum over j of gate [N, k][n, j] * rows [R, C][row[n, j]], j ascending, dropped ones left out.
 Var combine(Tape&, const Var& rows, const Var& gate, const DispatchPlan&);
@@ -100,9 +104,11 @@ Var combine(Tape&, const Var& rows, const Var& gate, const DispatchPlan&);
 
 // CV^2 of Importance_e = sum over n of the gate of expert e (Shazeer et al. 2017, eq. 6-7).
 Var importance_loss(Tape&, const Gating&, int64_t experts);
-// CV^2 of Load_e = sum over n of P(n, e) (Shazeer et al. 2017, eq. 8-11); the noise must be that of the gating.
+// CV^2 of Load_e = sum over n of P(n, e) (Shazeer et al. 2017, eq. 8-11); the noise must be that of the
+// gating.
 Var load_loss(Tape&, const Var& logits, const Var& noise_logits, const Noise&, int64_t k);
-// E * sum over e of f_e P_e: f the share of assignments, P the mean full softmax of logits (Fedus et al. 2021, eq. 4-6).
+// E * sum over e of f_e P_e: f the share of assignments, P the mean full softmax of logits (Fedus et al.
+// 2021, eq. 4-6).
 Var balance_loss(Tape&, const Var& logits, const Tensor& expert);
 // Mean over n of logsumexp(logits [N, E])^2 (Zoph et al. 2022, eq. 5).
 Var z_loss(Tape&, const Var& logits);

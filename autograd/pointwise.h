@@ -20,8 +20,14 @@ Var pointwise(Tape& tape, const Var& x) {
   });
 }
 
-inline Var relu(Tape& tape, const Var& x) { return pointwise<kernels::Relu>(tape, x); }
-inline Var silu(Tape& tape, const Var& x) { return pointwise<kernels::Silu>(tape, x); }
-inline Var softplus(Tape& tape, const Var& x) { return pointwise<kernels::Softplus>(tape, x); }
+inline Var relu(Tape& tape, const Var& x) {
+  return pointwise<kernels::Relu>(tape, x);
+}
+inline Var silu(Tape& tape, const Var& x) {
+  return pointwise<kernels::Silu>(tape, x);
+}
+inline Var softplus(Tape& tape, const Var& x) {
+  return pointwise<kernels::Softplus>(tape, x);
+}
 
 }  // namespace moe

@@ -22,7 +22,9 @@ Parameter Parameter::create(std::string name, const Shape& shape, DType dtype, D
   return {std::move(name), Tensor::empty(shape, dtype, device), Tensor::zeros(shape, dtype, device)};
 }
 
-Var Var::constant(Tensor value, const char*) { return {std::move(value), GradSlot()}; }
+Var Var::constant(Tensor value, const char*) {
+  return {std::move(value), GradSlot()};
+}
 
 Var Var::parameter(const Parameter& p) {
   if (!p.grad.defined()) return constant(p.value, "a parameter that is held fixed");
@@ -32,8 +34,8 @@ Var Var::parameter(const Parameter& p) {
 }
 
 Var Tape::record(const char* op, Tensor y, std::initializer_list<Var> inputs, Backward backward) {
-  const bool wanted = mode_ == Mode::train &&
-                      std::any_of(inputs.begin(), inputs.end(), [](const Var& v) { return v.grad().needed(); });
+  const bool wanted = mode_ == Mode::train && std::any_of(inputs.begin(), inputs.end(),
+                                                          [](const Var& v) { return v.grad().needed(); });
   if (!wanted) return {std::move(y), GradSlot()};
   GradSlot output(std::make_shared<GradSlot::Slot>(GradSlot::Slot{{}, y.shape(), y.dtype(), arena_}));
   Record& r = records_.emplace_back(Record{op, output, {}, std::move(backward)});

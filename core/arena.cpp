@@ -107,9 +107,17 @@ Tensor Arena::allocate(const Shape& shape, DType dtype) {
   return {std::make_shared<Lease>(pool_, offset, leased, data, bytes), shape, dtype};
 }
 
-Device Arena::device() const { return pool_->device(); }
-int64_t Arena::bytes_in_use() const { return pool_->in_use(); }
-int64_t Arena::peak_bytes() const { return pool_->peak(); }
-int64_t Arena::reserved_bytes() const { return pool_->reserved(); }
+Device Arena::device() const {
+  return pool_->device();
+}
+int64_t Arena::bytes_in_use() const {
+  return pool_->in_use();
+}
+int64_t Arena::peak_bytes() const {
+  return pool_->peak();
+}
+int64_t Arena::reserved_bytes() const {
+  return pool_->reserved();
+}
 
 }  // namespace moe

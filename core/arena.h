@@ -17,7 +17,8 @@ class Arena {
   // `reserve_bytes` are taken from the system at once; more is taken when they do not suffice.
   explicit Arena(Device device, int64_t reserve_bytes = 0);
 
-  // Uninitialised. Must not outlive the arena's other tensors' last use; the block lives as long as any of them.
+  // Uninitialised. Must not outlive the arena's other tensors' last use; the block lives as long as any of
+  // them.
   Tensor allocate(const Shape& shape, DType dtype);
 
   Device device() const;

@@ -17,8 +17,8 @@ class Comm {
   virtual int rank() const = 0;
   // Every process ends with the sum over all processes, added in rank order, the same bits everywhere.
   virtual void all_reduce(const Tensor& values) = 0;
-  // Rows of `send` [sum(send_rows), ...] go to process p in runs of send_rows[p]; `receive` collects the runs of
-  // all processes in rank order, recv_rows[p] from process p.
+  // Rows of `send` [sum(send_rows), ...] go to process p in runs of send_rows[p]; `receive` collects the runs
+  // of all processes in rank order, recv_rows[p] from process p.
   virtual void all_to_all(const Tensor& send, std::span<const int64_t> send_rows, const Tensor& receive,
                           std::span<const int64_t> receive_rows) = 0;
   virtual void broadcast(const Tensor& values, int root) = 0;

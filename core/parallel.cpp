@@ -41,8 +41,8 @@ void wait_until(Done done) {
 }
 
 // A run of tasks is open from its start until the caller finds no task left. Workers that arrive in time join
-// it; the caller waits for those that joined and for no others, so a worker that the system keeps from running
-// costs nothing.
+// it; the caller waits for those that joined and for no others, so a worker that the system keeps from
+// running costs nothing.
 class Pool {
  public:
   explicit Pool(int threads) {
@@ -176,7 +176,9 @@ void set_threads(int threads) {
   if (pool()->threads() != wanted) pool() = std::make_unique<Pool>(wanted);
 }
 
-int threads() { return pool()->threads(); }
+int threads() {
+  return pool()->threads();
+}
 
 namespace detail {
 

@@ -1,8 +1,8 @@
 #pragma once
 // One pool of threads for the whole process.
 //
-// Results never depend on the number of threads: work is cut into tasks by its size alone, every task owns its
-// outputs, and sums over tasks are added up in task order by the caller.
+// Results never depend on the number of threads: work is cut into tasks by its size alone, every task owns
+// its outputs, and sums over tasks are added up in task order by the caller.
 
 #include <cstdint>
 #include <functional>
@@ -27,9 +27,9 @@ struct TaskRef {
 void run_tasks(int64_t tasks, TaskRef task);
 }  // namespace detail
 
-// Calls task(i) once for each i in [0, tasks), on any thread, in any order, and returns when all are done. The
-// first exception that a task throws is thrown again here. A call from inside a task runs its tasks in order
-// on that thread.
+// Calls task(i) once for each i in [0, tasks), on any thread, in any order, and returns when all are done.
+// The first exception that a task throws is thrown again here. A call from inside a task runs its tasks in
+// order on that thread.
 template <class Task>
 void parallel_for(int64_t tasks, Task&& task) {
   using Object = std::remove_reference_t<Task>;

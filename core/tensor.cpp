@@ -17,7 +17,9 @@ struct HostStorage final : Storage {
 
 }  // namespace
 
-int64_t system_allocations() { return g_system_allocations.load(); }
+int64_t system_allocations() {
+  return g_system_allocations.load();
+}
 
 std::shared_ptr<Storage> Storage::allocate(int64_t bytes, Device device) {
   if (device == Device::meta) return std::make_shared<Storage>(nullptr, bytes, device);

@@ -67,7 +67,8 @@ class Tensor {
   template <class T>
   T* data() const {
     if (!defined() || device() == Device::meta) return nullptr;
-    require(dtype_ == dtype_of<T>(), "tensor: holds {}, asked for {}", name_of(dtype_), name_of(dtype_of<T>()));
+    require(dtype_ == dtype_of<T>(), "tensor: holds {}, asked for {}", name_of(dtype_),
+            name_of(dtype_of<T>()));
     return reinterpret_cast<T*>(bytes_begin());
   }
   template <class T>
