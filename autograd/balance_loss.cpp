@@ -6,8 +6,9 @@
 namespace moe {
 
 Var balance_loss(Tape& tape, const Var& logits, const Tensor& expert) {
-  require(logits.shape().rank() == 2, "balance_loss: logits must be [N, E], got {}", logits.shape().str());
-  require(expert.shape().rank() == 2 && expert.size(0) == logits.size(0),
+  require(logits.shape().rank() == 2 && logits.size(1) > 0, "balance_loss: logits must be [N, E], got {}",
+          logits.shape().str());
+  require(expert.shape().rank() == 2 && expert.size(0) == logits.size(0) && expert.size(1) > 0,
           "balance_loss: expert must be [{}, k], got {}", logits.size(0), expert.shape().str());
   const kernels::BalanceShape s{logits.size(0), expert.size(1), logits.size(1)};
   const Tensor loss = tape.empty({1}, logits.dtype()), share = tape.empty({s.experts}, logits.dtype());

@@ -2,7 +2,7 @@
 
 #include "core/parallel.h"
 #include "kernels/add_bias/add_bias.h"
-#include "kernels/routing/block_sums.h"
+#include "kernels/block_sums.h"
 
 namespace moe::kernels::cpu {
 namespace {

@@ -16,7 +16,8 @@ struct BalanceShape {
 
 namespace cpu {
 
-// logits [N, E]; expert [N, k]; loss [1]; share [E], f, is kept for backward. Throws for an expert outside [0, E).
+// logits [N, E]; expert [N, k]; loss [1]; share [E], f, is kept for backward. Throws for an expert outside
+// [0, E).
 template <class T>
 void balance_loss_forward(BalanceShape, const T* logits, const int32_t* expert, T* loss, T* share);
 

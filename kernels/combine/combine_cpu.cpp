@@ -1,29 +1,17 @@
-// A task owns some tokens: their rows of y and dgate, and the rows of drows that are theirs. Every row is read
-// once; y[n] and dy[n] stay in the first-level cache over the k rows of their token.
-
-#include "kernels/combine/combine.h"
+// A task owns some tokens: their rows of y and dgate, and the rows of drows that are theirs. Every row is
+// read once; y[n] and dy[n] stay in the first-level cache over the k rows of their token.
 
 #include <algorithm>
 
 #include "core/parallel.h"
+#include "kernels/combine/combine.h"
+#include "kernels/math.h"
 
 namespace moe::kernels::cpu {
 namespace {
 
-int64_t tokens_per_task(const CombineShape& s) { return std::max<int64_t>(1, 32768 / std::max<int64_t>(1, s.dim * s.topk)); }
-
-// Lane l adds up a[c] * b[c] for c = l mod kLanes; the lanes are added pairwise.
-template <class T>
-T dot(const T* a, const T* b, int64_t n) {
-  constexpr int kLanes = 32;
-  T lane[kLanes] = {};
-  int64_t c = 0;
-  for (; c + kLanes <= n; c += kLanes)
-    for (int l = 0; l < kLanes; ++l) lane[l] += a[c + l] * b[c + l];
-  for (int l = 0; c < n; ++c, ++l) lane[l] += a[c] * b[c];
-  for (int half = kLanes / 2; half > 0; half /= 2)
-    for (int l = 0; l < half; ++l) lane[l] += lane[l + half];
-  return lane[0];
+int64_t tokens_per_task(const CombineShape& s) {
+  return std::max<int64_t>(1, 8192 / std::max<int64_t>(1, s.dim * s.topk));
 }
 
 }  // namespace
@@ -64,7 +52,9 @@ void combine_backward(CombineShape s, const T* rows, const T* gate, const int32_
 
 template void combine_forward(CombineShape, const float*, const float*, const int32_t*, float*);
 template void combine_forward(CombineShape, const double*, const double*, const int32_t*, double*);
-template void combine_backward(CombineShape, const float*, const float*, const int32_t*, const float*, float*, float*);
-template void combine_backward(CombineShape, const double*, const double*, const int32_t*, const double*, double*, double*);
+template void combine_backward(CombineShape, const float*, const float*, const int32_t*, const float*, float*,
+                               float*);
+template void combine_backward(CombineShape, const double*, const double*, const int32_t*, const double*,
+                               double*, double*);
 
 }  // namespace moe::kernels::cpu

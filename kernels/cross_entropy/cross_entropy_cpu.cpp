@@ -5,7 +5,7 @@
 #include "core/parallel.h"
 #include "kernels/cross_entropy/cross_entropy.h"
 #include "kernels/math.h"
-#include "kernels/routing/block_sums.h"
+#include "kernels/block_sums.h"
 
 namespace moe::kernels::cpu {
 namespace {

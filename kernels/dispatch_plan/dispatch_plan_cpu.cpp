@@ -1,14 +1,14 @@
 // Two passes over the assignments in blocks of a fixed size. The first counts each block's assignments by
-// expert; from these the caller's thread computes where each block's run begins within each expert; the second
-// places them. A task owns its block's elements of row, and the rows it fills, which no other block gets.
-
-#include "kernels/dispatch_plan/dispatch_plan.h"
+// expert; from these the caller's thread computes where each block's run begins within each expert; the
+// second places them. A task owns its block's elements of row, and the rows it fills, which no other block
+// gets.
 
 #include <algorithm>
 #include <vector>
 
 #include "core/error.h"
 #include "core/parallel.h"
+#include "kernels/dispatch_plan/dispatch_plan.h"
 
 namespace moe::kernels::cpu {
 namespace {
@@ -17,8 +17,8 @@ constexpr int64_t kBlock = 8192;  // assignments a task
 
 }  // namespace
 
-void dispatch_plan(DispatchShape s, const int32_t* expert, int32_t* offsets, int32_t* assignment, int32_t* row,
-                   int32_t* count) {
+void dispatch_plan(DispatchShape s, const int32_t* expert, int32_t* offsets, int32_t* assignment,
+                   int32_t* row, int32_t* count) {
   const int64_t R = s.tokens * s.topk, E = s.experts, blocks = (R + kBlock - 1) / kBlock;
   // next[block][e]: first how many of the block's assignments have expert e, then the position within the
   // expert that the block's next one takes.
@@ -44,7 +44,8 @@ void dispatch_plan(DispatchShape s, const int32_t* expert, int32_t* offsets, int
       sum += here;
     }
     count[e] = sum;
-    offsets[e + 1] = offsets[e] + (s.capacity < 0 ? sum : static_cast<int32_t>(std::min<int64_t>(sum, s.capacity)));
+    offsets[e + 1] =
+        offsets[e] + (s.capacity < 0 ? sum : static_cast<int32_t>(std::min<int64_t>(sum, s.capacity)));
   }
 
   parallel_ranges(R, kBlock, [&](int64_t begin, int64_t end) {

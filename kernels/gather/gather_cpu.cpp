@@ -1,15 +1,16 @@
 // Forward: a task owns some rows. Backward: a task owns some tokens' rows of dx.
 
-#include "kernels/gather/gather.h"
-
 #include <algorithm>
 
 #include "core/parallel.h"
+#include "kernels/gather/gather.h"
 
 namespace moe::kernels::cpu {
 namespace {
 
-int64_t rows_per_task(int64_t dim) { return std::max<int64_t>(1, 32768 / std::max<int64_t>(1, dim)); }
+int64_t rows_per_task(int64_t dim) {
+  return std::max<int64_t>(1, 8192 / std::max<int64_t>(1, dim));
+}
 
 }  // namespace
 

@@ -5,7 +5,8 @@
 //   expert[n,0..k) = the k largest of h[n], falling; of equal ones the lower expert first; NaN counts as -inf
 //   gate[n,j] = softmax over the k chosen h    (Shazeer, Mirhoseini et al. 2017, "Outrageously large neural
 //                                               networks", eq. 3-5), or
-//             = softmax over all E h, at expert[n,j]   (Fedus, Zoph, Shazeer 2021, "Switch Transformers", eq. 1-2)
+//             = softmax over all E h, at expert[n,j]   (Fedus, Zoph, Shazeer 2021, "Switch Transformers", eq.
+//             1-2)
 //
 // Backward takes the choice as given. With s = sum over j of dgate[n,j] gate[n,j]:
 //   dh[n,expert[n,j]] = gate[n,j] (dgate[n,j] - s);  softmax over all: besides dh[n,e] = -p[n,e] s elsewhere
@@ -38,11 +39,12 @@ namespace cpu {
 // gate, expert [N, k]. probability [N, E] receives the softmax over all experts; nullptr asks for the softmax
 // over the chosen ones.
 template <class T>
-void gating_forward(GatingShape, const T* logits, const RouterNoise<T>&, T* gate, int32_t* expert, T* probability);
+void gating_forward(GatingShape, const T* logits, const RouterNoise<T>&, T* gate, int32_t* expert,
+                    T* probability);
 
 template <class T>
-void gating_backward(GatingShape, const RouterNoise<T>&, const T* gate, const int32_t* expert, const T* probability,
-                     const T* dgate, T* dlogits, T* dnoise_logits);
+void gating_backward(GatingShape, const RouterNoise<T>&, const T* gate, const int32_t* expert,
+                     const T* probability, const T* dgate, T* dlogits, T* dnoise_logits);
 
 }  // namespace cpu
 }  // namespace moe::kernels

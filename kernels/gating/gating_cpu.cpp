@@ -4,6 +4,7 @@
 #include "core/parallel.h"
 #include "kernels/gating/gating.h"
 #include "kernels/routing/rows_cpu.h"
+#include "kernels/scratch.h"
 
 namespace moe::kernels::cpu {
 
@@ -13,7 +14,7 @@ void gating_forward(GatingShape s, const T* logits, const RouterNoise<T>& noise,
   const int64_t E = s.experts, k = s.topk;
   parallel_ranges(s.tokens, tokens_per_task(E), [&](int64_t begin, int64_t end) {
     if (noise.noise_logits && !noise.recorded) draw_normals(noise.rng, begin * E, end * E, noise.drawn);
-    T* chosen = row_scratch<T>(k + E);
+    T* chosen = thread_scratch<T>(k + E);
     for (int64_t n = begin; n < end; ++n) {
       T* h = probability ? probability + n * E : chosen + k;
       selection_row(logits + n * E, noise.noise_logits ? noise.noise_logits + n * E : nullptr,
@@ -38,13 +39,14 @@ void gating_backward(GatingShape s, const RouterNoise<T>& noise, const T* gate, 
       const auto accumulate = [&](int64_t e, T dh) {
         const int64_t i = n * E + e;
         if (dlogits) dlogits[i] += dh;
-        if (dnoise_logits) dnoise_logits[i] += dh * noise.normal()[i] * Softplus::derivative(noise.noise_logits[i]);
+        if (dnoise_logits)
+          dnoise_logits[i] += dh * noise.normal()[i] * Softplus::derivative(noise.noise_logits[i]);
       };
       const T *g = gate + n * k, *dg = dgate + n * k;
       T sum = 0;
       for (int64_t j = 0; j < k; ++j) sum += dg[j] * g[j];
       if (probability) {
-        T* dh = row_scratch<T>(E);
+        T* dh = thread_scratch<T>(E);
         for (int64_t e = 0; e < E; ++e) dh[e] = -probability[n * E + e] * sum;
         for (int64_t j = 0; j < k; ++j) dh[expert[n * k + j]] = g[j] * (dg[j] - sum);
         for (int64_t e = 0; e < E; ++e) accumulate(e, dh[e]);
@@ -56,8 +58,11 @@ void gating_backward(GatingShape s, const RouterNoise<T>& noise, const T* gate, 
 }
 
 template void gating_forward(GatingShape, const float*, const RouterNoise<float>&, float*, int32_t*, float*);
-template void gating_forward(GatingShape, const double*, const RouterNoise<double>&, double*, int32_t*, double*);
-template void gating_backward(GatingShape, const RouterNoise<float>&, const float*, const int32_t*, const float*, const float*, float*, float*);
-template void gating_backward(GatingShape, const RouterNoise<double>&, const double*, const int32_t*, const double*, const double*, double*, double*);
+template void gating_forward(GatingShape, const double*, const RouterNoise<double>&, double*, int32_t*,
+                             double*);
+template void gating_backward(GatingShape, const RouterNoise<float>&, const float*, const int32_t*,
+                              const float*, const float*, float*, float*);
+template void gating_backward(GatingShape, const RouterNoise<double>&, const double*, const int32_t*,
+                              const double*, const double*, double*, double*);
 
 }  // namespace moe::kernels::cpu

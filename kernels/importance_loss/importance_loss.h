@@ -20,7 +20,8 @@ template <class T>
 void importance_loss_forward(ImportanceShape, const T* gate, const int32_t* expert, T* loss, T* slope);
 
 template <class T>
-void importance_loss_backward(ImportanceShape, const int32_t* expert, const T* slope, const T* dloss, T* dgate);
+void importance_loss_backward(ImportanceShape, const int32_t* expert, const T* slope, const T* dloss,
+                              T* dgate);
 
 }  // namespace cpu
 }  // namespace moe::kernels

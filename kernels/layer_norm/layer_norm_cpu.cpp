@@ -4,7 +4,7 @@
 #include "core/parallel.h"
 #include "kernels/layer_norm/layer_norm.h"
 #include "kernels/math.h"
-#include "kernels/routing/block_sums.h"
+#include "kernels/block_sums.h"
 #include "kernels/scratch.h"
 
 namespace moe::kernels::cpu {

@@ -1,7 +1,7 @@
 #pragma once
-// Balances the number of tokens an expert is expected to get (Shazeer et al. 2017, eq. 8-11), a smooth stand-in
-// for counting: P is the chance that expert e would be among the k with its own noise drawn again and that of
-// the others kept.
+// Balances the number of tokens an expert is expected to get (Shazeer et al. 2017, eq. 8-11), a smooth
+// stand-in for counting: P is the chance that expert e would be among the k with its own noise drawn again
+// and that of the others kept.
 //
 //   h[n,e] = logits[n,e] + normal[n,e] * softplus(noise_logits[n,e])     as in gating, with the same normals
 //   t[n,e] = kth_excluding: the (k+1)-th largest of h[n] if e is in the top k, else the k-th

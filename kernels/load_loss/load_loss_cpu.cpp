@@ -1,11 +1,11 @@
-// Forward: a task owns its own E sums and the normals it draws. Backward: a task owns some tokens' rows of the
-// gradients. h and its k+1 largest are computed again rather than kept.
+// Forward: a task owns its own E sums and the normals it draws. Backward: a task owns some tokens' rows of
+// the gradients. h and its k+1 largest are computed again rather than kept.
 
+#include "kernels/block_sums.h"
 #include "kernels/load_loss/load_loss.h"
-
-#include "kernels/routing/block_sums.h"
 #include "kernels/routing/cv_squared.h"
 #include "kernels/routing/rows_cpu.h"
+#include "kernels/scratch.h"
 
 namespace moe::kernels::cpu {
 namespace {
@@ -15,7 +15,10 @@ template <class T>
 class Thresholds {
  public:
   Thresholds(const GatingShape& s, const T* logits, const T* noise_logits, const T* normal)
-      : k_(s.topk), h_(row_scratch<T>(s.experts + s.topk + 1)), top_(h_ + s.experts), at_(row_scratch<int32_t>(k_ + 1)) {
+      : k_(s.topk),
+        h_(thread_scratch<T>(s.experts + s.topk + 1)),
+        top_(h_ + s.experts),
+        at_(thread_scratch<int32_t>(k_ + 1)) {
     selection_row(logits, noise_logits, normal, s.experts, h_);
     topk_row(h_, s.experts, k_ + 1, top_, at_);
   }
@@ -50,26 +53,27 @@ T normal_density(T z) {
 template <class T>
 void load_loss_forward(GatingShape s, const T* logits, const RouterNoise<T>& noise, T* loss, T* slope) {
   const int64_t E = s.experts;
-  const auto load = block_sums(s.tokens, tokens_per_task(E), E, [&](int64_t begin, int64_t end, double* sums) {
-    if (!noise.recorded) draw_normals(noise.rng, begin * E, end * E, noise.drawn);
-    for (int64_t n = begin; n < end; ++n) {
-      if (s.topk == E) {
-        for (int64_t e = 0; e < E; ++e) sums[e] += 1;
-        continue;
-      }
-      const T *l = logits + n * E, *v = noise.noise_logits + n * E;
-      const Thresholds<T> threshold(s, l, v, noise.normal() + n * E);
-      for (int64_t e = 0; e < E; ++e)
-        sums[e] +=
-            static_cast<double>(normal_cdf((l[e] - threshold.value(threshold.chosen(e))) / deviation(v[e])));
-    }
-  });
+  const auto load =
+      block_sums(s.tokens, tokens_per_task(E), E, [&](int64_t begin, int64_t end, double* sums) {
+        if (!noise.recorded) draw_normals(noise.rng, begin * E, end * E, noise.drawn);
+        for (int64_t n = begin; n < end; ++n) {
+          if (s.topk == E) {
+            for (int64_t e = 0; e < E; ++e) sums[e] += 1;
+            continue;
+          }
+          const T *l = logits + n * E, *v = noise.noise_logits + n * E;
+          const Thresholds<T> threshold(s, l, v, noise.normal() + n * E);
+          for (int64_t e = 0; e < E; ++e)
+            sums[e] += static_cast<double>(
+                normal_cdf((l[e] - threshold.value(threshold.chosen(e))) / deviation(v[e])));
+        }
+      });
   *loss = static_cast<T>(cv_squared(load, slope));
 }
 
 template <class T>
-void load_loss_backward(GatingShape s, const T* logits, const RouterNoise<T>& noise, const T* slope, const T* dloss,
-                        T* dlogits, T* dnoise_logits) {
+void load_loss_backward(GatingShape s, const T* logits, const RouterNoise<T>& noise, const T* slope,
+                        const T* dloss, T* dlogits, T* dnoise_logits) {
   const int64_t E = s.experts;
   if (s.topk == E) return;
   parallel_ranges(s.tokens, tokens_per_task(E), [&](int64_t begin, int64_t end) {
@@ -99,7 +103,9 @@ void load_loss_backward(GatingShape s, const T* logits, const RouterNoise<T>& no
 
 template void load_loss_forward(GatingShape, const float*, const RouterNoise<float>&, float*, float*);
 template void load_loss_forward(GatingShape, const double*, const RouterNoise<double>&, double*, double*);
-template void load_loss_backward(GatingShape, const float*, const RouterNoise<float>&, const float*, const float*, float*, float*);
-template void load_loss_backward(GatingShape, const double*, const RouterNoise<double>&, const double*, const double*, double*, double*);
+template void load_loss_backward(GatingShape, const float*, const RouterNoise<float>&, const float*,
+                                 const float*, float*, float*);
+template void load_loss_backward(GatingShape, const double*, const RouterNoise<double>&, const double*,
+                                 const double*, double*, double*);
 
 }  // namespace moe::kernels::cpu

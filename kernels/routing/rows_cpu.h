@@ -6,7 +6,6 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
-#include <vector>
 
 #include "core/philox.h"
 #include "kernels/pointwise/pointwise.h"
@@ -14,14 +13,8 @@
 namespace moe::kernels::cpu {
 
 // Tokens a task when each has `width` numbers.
-inline int64_t tokens_per_task(int64_t width) { return std::max<int64_t>(1, 4096 / std::max<int64_t>(1, width)); }
-
-// `n` elements of this thread's memory, valid until its next call with the same type. It only ever grows.
-template <class T>
-T* row_scratch(int64_t n) {
-  thread_local std::vector<T> memory;
-  if (static_cast<int64_t>(memory.size()) < n) memory.resize(static_cast<size_t>(n));
-  return memory.data();
+inline int64_t tokens_per_task(int64_t width) {
+  return std::max<int64_t>(1, 512 / std::max<int64_t>(1, width));
 }
 
 // normal[i] = standard normal i of the stream, i in [begin, end). A block of the cipher holds four of them.

@@ -13,6 +13,7 @@ template <class T>
 void z_loss_forward(int64_t tokens, int64_t experts, const T* logits, T* loss, T* lse);
 
 template <class T>
-void z_loss_backward(int64_t tokens, int64_t experts, const T* logits, const T* lse, const T* dloss, T* dlogits);
+void z_loss_backward(int64_t tokens, int64_t experts, const T* logits, const T* lse, const T* dloss,
+                     T* dlogits);
 
 }  // namespace moe::kernels::cpu

@@ -19,7 +19,8 @@ std::span<const double> block_sums(int64_t items, int64_t grain, int64_t width, 
   const int64_t blocks = std::max<int64_t>(1, (items + grain - 1) / grain);
   memory.assign(static_cast<size_t>(blocks * width), 0.0);
   double* sums = memory.data();
-  parallel_ranges(items, grain, [&](int64_t begin, int64_t end) { body(begin, end, sums + begin / grain * width); });
+  parallel_ranges(items, grain,
+                  [&](int64_t begin, int64_t end) { body(begin, end, sums + begin / grain * width); });
   for (int64_t b = 1; b < blocks; ++b)
     for (int64_t i = 0; i < width; ++i) sums[i] += sums[b * width + i];
   return {sums, static_cast<size_t>(width)};
