@@ -30,7 +30,7 @@ struct GradcheckOptions {
   int64_t max_elements = 0;
   // Names of the inputs whose true gradient is zero (below atol) everywhere. Any other input for which both
   // sides are zero fails the check: comparing zero with zero proves nothing.
-  std::vector<std::string> zero;
+  std::vector<std::string> zero = {};
   // Of the random projection and of the choice of elements.
   uint64_t seed = 0;
 };

@@ -3,6 +3,16 @@
 #include <algorithm>
 
 namespace moe {
+namespace {
+
+// grad += dy, or += 1 when dy is undefined. The value may be a parameter, which holds a gradient already.
+template <class T>
+void add_seed(const Tensor& grad, const Tensor& dy) {
+  const std::span<T> sum = grad.span<T>(), seed = dy.span<T>();
+  for (size_t i = 0; i < sum.size(); ++i) sum[i] += dy.defined() ? seed[i] : T(1);
+}
+
+}  // namespace
 
 Tensor GradSlot::accumulate() const {
   if (!slot_) return {};
@@ -49,14 +59,10 @@ void Tape::backward(const Var& y, const Tensor& dy) {
   require(!dy.defined() || (dy.shape() == y.shape() && dy.dtype() == y.dtype()),
           "backward: dy must be {} {}, got {} {}", name_of(y.dtype()), y.shape().str(), name_of(dy.dtype()),
           dy.shape().str());
-  const Tensor seed = y.grad().accumulate();
-  if (dy.defined()) {
-    seed.copy_from(dy);
-  } else if (seed.dtype() == DType::f64) {
-    std::ranges::fill(seed.span<double>(), 1.0);
-  } else {
-    std::ranges::fill(seed.span<float>(), 1.0f);
-  }
+  if (y.dtype() == DType::f64)
+    add_seed<double>(y.grad().accumulate(), dy);
+  else
+    add_seed<float>(y.grad().accumulate(), dy);
   for (; !records_.empty(); records_.pop_back()) {
     Record& r = records_.back();
     const Tensor dout = r.output.get();

@@ -10,9 +10,12 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
+
+#include "core/error.h"
 
 namespace moe {
 namespace {
@@ -46,22 +49,22 @@ void wait_until(Done done) {
 class Pool {
  public:
   explicit Pool(int threads) {
-    for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
-  }
-
-  ~Pool() {
-    {
-      std::lock_guard lock(mutex_);
-      stop_ = true;
-      generation_.fetch_add(1, std::memory_order_release);
+    try {
+      for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
+    } catch (const std::system_error&) {
+      stop();
+      throw error(ErrorKind::resource, "the system starts no more than {} of {} threads", this->threads(),
+                  threads);
     }
-    wake_.notify_all();
-    for (std::thread& w : workers_) w.join();
   }
+  ~Pool() { stop(); }
 
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
-  void run(int64_t tasks, detail::TaskRef task) {
+  // False, and nothing has run, when another thread has the pool.
+  bool run(int64_t tasks, detail::TaskRef task) {
+    const std::unique_lock turn(turn_, std::try_to_lock);
+    if (!turn.owns_lock()) return false;
     bool somebody_sleeps = false;
     {
       std::lock_guard lock(mutex_);
@@ -80,11 +83,22 @@ class Pool {
     }
     wait_until([&] { return joined_.load(std::memory_order_acquire) == 0; });
     if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
+    return true;
   }
 
   static thread_local bool inside_task;
 
  private:
+  void stop() {
+    {
+      std::lock_guard lock(mutex_);
+      stop_ = true;
+      generation_.fetch_add(1, std::memory_order_release);
+    }
+    wake_.notify_all();
+    for (std::thread& w : workers_) w.join();
+  }
+
   void drain(detail::TaskRef task, int64_t tasks) {
     inside_task = true;
     for (int64_t i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < tasks;) {
@@ -124,6 +138,7 @@ class Pool {
   }
 
   std::vector<std::thread> workers_;
+  std::mutex turn_;   // held by the thread whose run it is
   std::mutex mutex_;  // guards what follows up to failure_
   std::condition_variable wake_;
   detail::TaskRef task_{};
@@ -184,11 +199,9 @@ namespace detail {
 
 void run_tasks(int64_t tasks, TaskRef task) {
   if (tasks <= 0) return;
-  if (tasks == 1 || Pool::inside_task || pool()->threads() == 1) {
-    for (int64_t i = 0; i < tasks; ++i) task.call(task.object, i);
-    return;
-  }
-  pool()->run(tasks, task);
+  const bool alone = tasks == 1 || Pool::inside_task || pool()->threads() == 1;
+  if (!alone && pool()->run(tasks, task)) return;
+  for (int64_t i = 0; i < tasks; ++i) task.call(task.object, i);
 }
 
 }  // namespace detail

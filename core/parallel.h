@@ -29,7 +29,7 @@ void run_tasks(int64_t tasks, TaskRef task);
 
 // Calls task(i) once for each i in [0, tasks), on any thread, in any order, and returns when all are done.
 // The first exception that a task throws is thrown again here. A call from inside a task runs its tasks in
-// order on that thread.
+// order on that thread, and so does a call while another thread has the pool.
 template <class Task>
 void parallel_for(int64_t tasks, Task&& task) {
   using Object = std::remove_reference_t<Task>;

@@ -24,8 +24,8 @@ int64_t system_allocations() {
 std::shared_ptr<Storage> Storage::allocate(int64_t bytes, Device device) {
   if (device == Device::meta) return std::make_shared<Storage>(nullptr, bytes, device);
   require(device == Device::cpu, "storage: this build has no memory on device {}", name_of(device));
-  const int64_t rounded = (bytes + kAlignment) / kAlignment * kAlignment;  // never 0
-  void* data = std::aligned_alloc(kAlignment, static_cast<size_t>(rounded));
+  const size_t rounded = (static_cast<size_t>(bytes) / kAlignment + 1) * kAlignment;  // never 0
+  void* data = std::aligned_alloc(kAlignment, rounded);
   if (!data)
     throw error(ErrorKind::resource, "out of memory: {:.1f} MiB more were needed",
                 static_cast<double>(bytes) / (1 << 20));
@@ -39,6 +39,7 @@ Tensor::Tensor(std::shared_ptr<Storage> storage, const Shape& shape, DType dtype
       numel_(shape.numel()),
       byte_offset_(byte_offset),
       dtype_(dtype) {
+  require(storage_ != nullptr, "tensor: an undefined one has no views");
   require(byte_offset >= 0 && byte_offset + nbytes() <= storage_->bytes(),
           "tensor: {} {} at byte {} does not fit into a storage of {} bytes", name_of(dtype), shape.str(),
           byte_offset, storage_->bytes());
