@@ -113,14 +113,17 @@ void Progress::note(std::string_view line) {
 }
 
 void Progress::finish() {
-  if (live_line_shown_) fmt::print(out_, "{}", kReturnAndClear);
+  if (live_line_shown_) write(kReturnAndClear);
   live_line_shown_ = false;
+}
+
+void Progress::write(std::string_view text) {
+  std::fwrite(text.data(), 1, text.size(), out_);
   std::fflush(out_);
 }
 
 void Progress::print_line(std::string_view line) {
-  fmt::print(out_, "{}{}\n", live_line_shown_ ? kReturnAndClear : "", line);
-  std::fflush(out_);
+  write(fmt::format("{}{}\n", live_line_shown_ ? kReturnAndClear : "", line));
   live_line_shown_ = false;
   last_line_time_ = clock_();
 }
@@ -128,8 +131,7 @@ void Progress::print_line(std::string_view line) {
 void Progress::rewrite(std::string_view line) {
   // A line that wraps could not be taken back; the last column is left free.
   if (style_.columns > 1) line = line.substr(0, static_cast<size_t>(style_.columns - 1));
-  fmt::print(out_, "{}{}{}{}", kReturnAndClear, style_.color ? kDim : "", line, style_.color ? kPlain : "");
-  std::fflush(out_);
+  write(fmt::format("{}{}{}{}", kReturnAndClear, style_.color ? kDim : "", line, style_.color ? kPlain : ""));
   live_line_shown_ = true;
 }
 

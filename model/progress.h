@@ -46,6 +46,9 @@ class Progress {
 
   // eval_interval only serves the estimate of the time left.
   Progress(std::FILE* out, TerminalStyle style, int64_t eval_interval, Clock clock = {});
+  ~Progress() { finish(); }
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
 
   // The loss of step 0's batch before anything is learned: the first sign of life.
   void first_loss(double loss);
@@ -62,6 +65,7 @@ class Progress {
   void finish();
 
  private:
+  void write(std::string_view text);
   void print_line(std::string_view line);
   void rewrite(std::string_view line);
 

@@ -1,0 +1,97 @@
+// generate: text from a trained model, character by character.
+
+#include "model/generate.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstring>
+#include <limits>
+#include <string>
+
+#include "apps/run_app.h"
+#include "core/parallel.h"
+#include "model/checkpoint.h"
+#include "model/text.h"
+
+namespace {
+
+using namespace moe;
+
+struct Options {
+  std::string checkpoint = "out", prompt, file;
+  int64_t tokens = 500, seed = 1337;
+  bool greedy = false;
+  int threads = 0;
+  SamplerConfig sampler;
+};
+
+// False when nobody reads any more.
+bool put(const std::string& text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0)
+    return true;
+  if (errno == EPIPE) return false;
+  throw error(ErrorKind::resource, "cannot write to stdout: {}", std::strerror(errno));
+}
+
+int generate(Options o) {
+  std::signal(SIGPIPE, SIG_IGN);
+  set_threads(o.threads);
+  if (o.greedy) o.sampler.temperature = 0;
+  o.sampler.validate();
+
+  const Checkpoint checkpoint = load_checkpoint(o.checkpoint);
+  const std::string prompt = o.file.empty() ? o.prompt : load_text(o.file);
+  const std::vector<int32_t> ids =
+      prompt.empty() ? default_prompt(checkpoint.tokenizer)
+                     : checkpoint.tokenizer.encode(prompt, o.file.empty() ? "--prompt" : o.file);
+  const MoeLm model(checkpoint.model, DType::f32, Device::cpu, false);
+  checkpoint.copy_to(model.parameters());
+  fmt::print(stderr, "{}: {}\n", o.checkpoint, describe(checkpoint.model));
+
+  Generator generator(model, o.sampler, static_cast<uint64_t>(o.seed));
+  generator.feed(ids);
+  const auto start = std::chrono::steady_clock::now();
+  bool heard = put(prompt);
+  int64_t made = 0;
+  for (; made < o.tokens && heard; ++made) heard = put(checkpoint.tokenizer.decode(generator.next()));
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  if (heard && isatty(STDOUT_FILENO)) put("\n");
+  fmt::print(stderr, "{} tokens in {:.2f} s, {:.0f} tokens/s\n", made, seconds,
+             static_cast<double>(made) / std::max(seconds, 1e-9));
+  return kExitOk;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app(
+      "Writes text with a model that train_moe has trained. The text goes to stdout, all else to stderr.",
+      "generate");
+  Options o;
+  const auto option = [&](const char* name, auto& value, const char* help) {
+    return app.add_option(name, value, help)->capture_default_str();
+  };
+  constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
+  option("--tokens", o.tokens, "characters to write")->check(CLI::Range(int64_t{0}, kMost));
+  option("--checkpoint", o.checkpoint, "folder of the model, such as out or out/best")->type_name("DIR");
+  CLI::Option* prompt = option("--prompt", o.prompt, "text to continue; it is printed first");
+  option("--file", o.file, "file with the text to continue")->type_name("FILE")->excludes(prompt);
+  option("--temperature", o.sampler.temperature, "below 1 safer, above 1 bolder; 0: greedy")
+      ->group("Sampling");
+  option("--top-k", o.sampler.top_k, "choose among the k most probable; 0: all")->group("Sampling");
+  option("--top-p", o.sampler.top_p, "choose among the fewest that are this probable together; 1: all")
+      ->group("Sampling");
+  option("--min-p", o.sampler.min_p,
+         "leave out what is less than this share as probable as the first; 0: none")
+      ->group("Sampling");
+  option("--repeat-penalty", o.sampler.repeat_penalty, "make what stands in the window less probable; 1: off")
+      ->group("Sampling");
+  app.add_flag("--greedy", o.greedy, "always take the most probable; the same as --temperature 0")
+      ->group("Sampling");
+  option("--seed", o.seed, "of all random draws")->check(CLI::Range(int64_t{0}, kMost))->group("Sampling");
+  add_threads_option(app, o.threads);
+  return run_app(app, argc, argv, [&] { return generate(o); });
+}

@@ -1,0 +1,88 @@
+#include "apps/run_app.h"
+
+#include <unistd.h>
+
+#include <csignal>
+#include <new>
+#include <string>
+
+#include "core/error.h"
+#include "core/file.h"
+
+namespace moe {
+namespace {
+
+volatile std::sig_atomic_t signal_seen = 0;
+
+// Only calls that POSIX allows in a signal handler.
+void on_signal(int number) {
+  if (signal_seen) _exit(128 + number);
+  signal_seen = number;
+  constexpr char kMessage[] = "\nstopping after this step; once more to leave at once\n";
+  if (number != SIGPIPE && write(STDERR_FILENO, kMessage, sizeof(kMessage) - 1) < 0) return;
+}
+
+// 8996545 -> "8,996,545"
+std::string with_commas(double count) {
+  const std::string digits = fmt::format("{:.0f}", count);
+  std::string text;
+  for (size_t i = 0; i < digits.size(); ++i) {
+    if (i > 0 && (digits.size() - i) % 3 == 0) text += ',';
+    text += digits[i];
+  }
+  return text;
+}
+
+int report(const CLI::App& app, std::string message, int code) {
+  // Messages quote names from files and arguments: control characters must not reach the terminal.
+  for (char& c : message)
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = ' ';
+  fmt::print(stderr, "{}: {}\n", app.get_name(), message);
+  return code;
+}
+
+}  // namespace
+
+int run_app(CLI::App& app, int argc, char** argv, const std::function<int()>& body) {
+  try {
+    ignore_file_size_signal();
+    app.set_version_flag("--version", MOE_VERSION);
+    app.parse(argc, argv);
+    return body();
+  } catch (const CLI::ParseError& e) {
+    if (e.get_exit_code() == 0) return app.exit(e);  // --help, --version
+    return report(app, std::string(e.what()) + " (--help lists all options)", kExitUsage);
+  } catch (const Error& e) {
+    return report(app, e.what(), e.exit_code());
+  } catch (const std::bad_alloc&) {
+    return report(app, "out of memory", static_cast<int>(ErrorKind::resource));
+  } catch (const std::exception& e) {
+    return report(app, e.what(), static_cast<int>(ErrorKind::runtime));
+  }
+}
+
+void watch_interrupts() {
+  struct sigaction action = {};
+  action.sa_handler = on_signal;
+  sigemptyset(&action.sa_mask);
+  action.sa_flags = SA_RESTART;
+  for (const int number : {SIGINT, SIGTERM, SIGPIPE}) sigaction(number, &action, nullptr);
+}
+
+int interrupt_code() {
+  return signal_seen ? 128 + signal_seen : 0;
+}
+
+std::string describe(const ModelConfig& c) {
+  return fmt::format("{} parameters, {} of them active for a token; {} layers, {} of {} experts in each",
+                     with_commas(c.parameters()), with_commas(c.active_parameters()), c.n_layer, c.top_k,
+                     c.num_experts);
+}
+
+void add_threads_option(CLI::App& app, int& threads) {
+  app.add_option("--threads", threads, "threads that compute; 0: all cores this process may use")
+      ->check(CLI::Range(0, kMaxThreads))
+      ->capture_default_str();
+}
+
+}  // namespace moe

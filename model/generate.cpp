@@ -1,0 +1,75 @@
+#include "model/generate.h"
+
+#include <algorithm>
+
+#include "model/streams.h"
+
+namespace moe {
+
+Generator::Generator(const MoeLm& model, const SamplerConfig& sampler, uint64_t seed)
+    : model_(model),
+      sampler_(sampler),
+      seed_(seed),
+      cache_(model.config(), 1, model.dtype()),
+      arena_(Device::cpu) {
+  sampler.validate();
+  const ModelConfig& c = model.config();
+  const bool noisy = c.router == RouterKind::noisy_topk && c.noise == When::always;
+  const bool capacity = c.capacity_factor > 0 && c.capacity_at == When::always;
+  cacheable_ = !noisy && !capacity;
+}
+
+void Generator::append(int32_t token) {
+  if (static_cast<int64_t>(window_.size()) == model_.config().block_size) {
+    window_.erase(window_.begin());
+    slid_ = true;
+  }
+  window_.push_back(token);
+  logits_fresh_ = false;
+}
+
+void Generator::feed(std::span<const int32_t> tokens) {
+  for (const int32_t token : tokens) append(token);
+}
+
+int32_t Generator::next() {
+  const int32_t token = sample_token(logits(), window_, sampler_, rng_address(seed_, drawn_, Draw::sample));
+  ++drawn_;
+  append(token);
+  return token;
+}
+
+std::span<const float> Generator::logits() {
+  require(!window_.empty(), "generate: nothing to continue");
+  if (!logits_fresh_) {
+    if (slid_ || !cacheable_)
+      run(window_, nullptr);
+    else
+      run(std::span(window_).subspan(static_cast<size_t>(cache_.length)), &cache_);
+    logits_fresh_ = true;
+  }
+  return logits_;
+}
+
+void Generator::run(std::span<const int32_t> tokens, KvCache* cache) {
+  Tape tape(arena_, Mode::infer);
+  ForwardOptions options;
+  options.seed = seed_;  // of router noise, in a model that keeps it on
+  options.step = drawn_;
+  options.cache = cache;
+  options.last_only = true;
+  const Tensor ids = Tensor::from(tokens, {1, static_cast<int64_t>(tokens.size())});
+  const LmOutput out = model_.forward(tape, ids, options);
+  const Tensor& row = out.logits.value();
+  if (row.dtype() == DType::f64)
+    logits_.assign(row.span<double>().begin(), row.span<double>().end());
+  else
+    logits_.assign(row.span<float>().begin(), row.span<float>().end());
+}
+
+std::vector<int32_t> default_prompt(const CharTokenizer& tokenizer) {
+  const size_t at = tokenizer.characters().find(U'\n');
+  return {at == std::u32string::npos ? 0 : static_cast<int32_t>(at)};
+}
+
+}  // namespace moe
