@@ -1,6 +1,7 @@
 #pragma once
 // Runs an operation case: shared by the tests of all cases and by the benchmark.
 
+#include "autograd/gradcheck.h"
 #include "tests/op_cases.h"
 
 namespace moe::test {
@@ -15,6 +16,10 @@ Values<T> values_of(const OpCase&);
 
 // A fixed dL/dy of standard normals, exact in float.
 std::vector<double> output_gradient(const Shape&);
+
+// How a case's gradient is checked: the declared zeros, and an atol of 1e-8, since finite differences are
+// good for 3e-11 (autograd/gradcheck.h) and the gradient of a mean over many tokens is small.
+GradcheckOptions gradcheck_options(const OpCase&);
 
 template <class T>
 struct Outcome {
@@ -72,6 +77,8 @@ Tolerance forward_tolerance(const OpCase&, const std::vector<double>& reference)
 // grow like sqrt(n), where `moved` sees one rounding a term: a factor of sqrt(n), with n the longest axis of
 // any input or of the output. Twice for slack, and the same floor as above.
 //   2 sqrt(n) moved + 2^-23 largest
+// A gradient declared zero is a sum of terms that cancel, whose size shows in neither; they are taken to be
+// of the size of dL/dy, which adds 2 sqrt(n) 2^-24 max |dL/dy|.
 std::vector<double> gradient_tolerance(const OpCase&, const Outcome<double>&);
 
 }  // namespace moe::test
