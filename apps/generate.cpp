@@ -75,7 +75,7 @@ int main(int argc, char** argv) {
     return app.add_option(name, value, help)->capture_default_str();
   };
   constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
-  option("--tokens", o.tokens, "characters to write")->check(CLI::Range(int64_t{0}, kMost));
+  option("--tokens", o.tokens, "characters to write")->check(CLI::Range(int64_t{0}, kMost).description(""));
   option("--checkpoint", o.checkpoint, "folder of the model, such as out or out/best")->type_name("DIR");
   CLI::Option* prompt = option("--prompt", o.prompt, "text to continue; it is printed first");
   option("--file", o.file, "file with the text to continue")->type_name("FILE")->excludes(prompt);
@@ -91,7 +91,9 @@ int main(int argc, char** argv) {
       ->group("Sampling");
   app.add_flag("--greedy", o.greedy, "always take the most probable; the same as --temperature 0")
       ->group("Sampling");
-  option("--seed", o.seed, "of all random draws")->check(CLI::Range(int64_t{0}, kMost))->group("Sampling");
+  option("--seed", o.seed, "of all random draws")
+      ->check(CLI::Range(int64_t{0}, kMost).description(""))
+      ->group("Sampling");
   add_threads_option(app, o.threads);
   return run_app(app, argc, argv, [&] { return generate(o); });
 }

@@ -25,8 +25,8 @@ void add_word_option(CLI::App& app, const std::string& name, Enum& value, const 
            value = static_cast<Enum>(std::ranges::find(words, word) - words.begin());
          },
          help)
-      ->check(CLI::IsMember(words))
-      ->type_name("")
+      ->check(CLI::IsMember(words).description(""))
+      ->type_name(fmt::format("{}", fmt::join(words, "|")))
       ->default_str(words[static_cast<size_t>(value)]);
 }
 
@@ -45,7 +45,7 @@ void add_fields(CLI::App& app, const std::string& group, Config& config) {
 }  // namespace
 
 void add_train_options(CLI::App& app, TrainOptions& o) {
-  app.add_option("TEXT", o.text, "the text to learn from, UTF-8");
+  app.add_option("TEXT", o.text, "file with the text to learn from, UTF-8")->type_name("");
   // Options take effect in the order of these lines, not in that of the command line: the file comes first.
   app.add_option_function<std::string>(
          "--config",
@@ -61,8 +61,8 @@ void add_train_options(CLI::App& app, TrainOptions& o) {
       ->capture_default_str()
       ->group("Run");
   app.add_option("--device", o.device, "where to compute")
-      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
-      ->type_name("")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}).description(""))
+      ->type_name("auto|cpu|cuda")
       ->capture_default_str()
       ->group("Run");
   add_threads_option(app, o.threads);

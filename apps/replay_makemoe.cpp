@@ -30,10 +30,12 @@ int main(int argc, char** argv) {
       "replay_makemoe");
   std::string path, dtype = "f32";
   int threads = 0;
-  app.add_option("CASE", path, "the recording, a safetensors file; tests/golden holds some")->required();
-  app.add_option("--dtype", dtype, "element type to compute in")
-      ->check(CLI::IsMember({"f32", "f64"}))
+  app.add_option("CASE", path, "the recording, a safetensors file; tests/golden holds some")
       ->type_name("")
+      ->required();
+  app.add_option("--dtype", dtype, "element type to compute in")
+      ->check(CLI::IsMember({"f32", "f64"}).description(""))
+      ->type_name("f32|f64")
       ->capture_default_str();
   moe::add_threads_option(app, threads);
   return moe::run_app(app, argc, argv, [&] {

@@ -2,7 +2,10 @@
 
 #include <unistd.h>
 
+#include <cerrno>
 #include <csignal>
+#include <cstdio>
+#include <cstring>
 #include <new>
 #include <string>
 
@@ -48,7 +51,11 @@ int run_app(CLI::App& app, int argc, char** argv, const std::function<int()>& bo
     ignore_file_size_signal();
     app.set_version_flag("--version", MOE_VERSION);
     app.parse(argc, argv);
-    return body();
+    const int code = body();
+    // Output that was lost is a failure, unless its reader went away, who knows.
+    if (std::fflush(stdout) != 0 && errno != EPIPE)
+      throw error(ErrorKind::resource, "cannot write to stdout: {}", std::strerror(errno));
+    return code;
   } catch (const CLI::ParseError& e) {
     if (e.get_exit_code() == 0) return app.exit(e);  // --help, --version
     return report(app, std::string(e.what()) + " (--help lists all options)", kExitUsage);
@@ -81,7 +88,7 @@ std::string describe(const ModelConfig& c) {
 
 void add_threads_option(CLI::App& app, int& threads) {
   app.add_option("--threads", threads, "threads that compute; 0: all cores this process may use")
-      ->check(CLI::Range(0, kMaxThreads))
+      ->check(CLI::Range(0, kMaxThreads).description(""))
       ->capture_default_str();
 }
 

@@ -31,12 +31,14 @@ struct Training {
   const MoeLm& model;
   Trainer& trainer;
   Progress& progress;
-  int64_t step = 0;        // the next one
-  double best = INFINITY;  // lowest validation loss
+  int64_t step = 0;         // the next one
+  double best = INFINITY;   // lowest validation loss
+  Metadata evaluated = {};  // what the last evaluation found
 
   void save(const std::string& folder) const {
-    save_checkpoint(folder, model.config(), options.training, tokenizer, model.parameters(),
-                    {{"step", std::to_string(step)}});
+    Metadata notes = evaluated;
+    notes["step"] = std::to_string(step);
+    save_checkpoint(folder, model.config(), options.training, tokenizer, model.parameters(), notes);
   }
   void evaluate();
   void take_step();
@@ -48,6 +50,9 @@ void Training::evaluate() {
   const auto start = std::chrono::steady_clock::now();
   const EvalStats eval = trainer.evaluate(step);
   progress.evaluation({step, eval.train, eval.validation, seconds_since(start)});
+  evaluated = {{"eval_step", std::to_string(step)},
+               {"train_loss", fmt::format("{:.6f}", eval.train)},
+               {"val_loss", fmt::format("{:.6f}", eval.validation)}};
   if (step == 0) return;  // nothing is learned yet that would be worth replacing an older model
   save(options.out);
   if (eval.validation < best) save(options.out + "/best");
@@ -72,7 +77,9 @@ int Training::run() {
     if (!interrupt_code()) take_step();
   }
   progress.finish();
+  if (step == 0 && interrupt_code()) return interrupt_code();
   save(options.out);
+  progress.note(fmt::format("saved   {} after {} steps", options.out, step));
   return interrupt_code();
 }
 
@@ -124,12 +131,10 @@ int train(TrainOptions& o) {
   watch_interrupts();
   Training training{o, tokenizer, model, trainer, progress};
   const int code = training.run();
-
-  progress.note(fmt::format("saved   {} after {} steps", o.out, training.step));
   if (code == kExitOk) {
     progress.note("sample");
     progress.note(sample(model, tokenizer, o.training.seed));
-    progress.note(fmt::format("more    ./generate --checkpoint {}", o.out));
+    progress.note("more    ./generate" + (o.out == "out" ? "" : " --checkpoint " + o.out));
   }
   return code;
 }

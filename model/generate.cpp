@@ -57,10 +57,11 @@ void Generator::run(std::span<const int32_t> tokens, KvCache* cache) {
   options.seed = seed_;  // of router noise, in a model that keeps it on
   options.step = drawn_;
   options.cache = cache;
-  options.last_only = true;
+  options.last_only = cacheable_;
   const Tensor ids = Tensor::from(tokens, {1, static_cast<int64_t>(tokens.size())});
   const LmOutput out = model_.forward(tape, ids, options);
-  const Tensor& row = out.logits.value();
+  const Tensor& all = out.logits.value();
+  const Tensor row = all.rows(all.size(0) - 1, all.size(0));
   if (row.dtype() == DType::f64)
     logits_.assign(row.span<double>().begin(), row.span<double>().end());
   else

@@ -14,6 +14,7 @@ namespace moe {
 // Continues one sequence. The model sees the last block_size tokens. Until the window is full, every token is
 // one row behind the keys and values of those before it. From then on all tokens move up by one position each
 // time; positions are absolute, so the window is computed anew, in the last layer for its last position only.
+// A model whose noise or capacity acts in inference too (When::always) computes the whole window every time.
 class Generator {
  public:
   // Keeps a reference to the model. Token number i, counted from the end of the prompt, takes draw i of the
