@@ -70,6 +70,7 @@ int main(int argc, char** argv) {
   CLI::App app(
       "Writes text with a model that train_moe has trained. The text goes to stdout, all else to stderr.",
       "generate");
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   Options o;
   const auto option = [&](const char* name, auto& value, const char* help) {
     return app.add_option(name, value, help)->capture_default_str();

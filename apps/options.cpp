@@ -45,6 +45,7 @@ void add_fields(CLI::App& app, const std::string& group, Config& config) {
 }  // namespace
 
 void add_train_options(CLI::App& app, TrainOptions& o) {
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.add_option("TEXT", o.text, "file with the text to learn from, UTF-8")->type_name("");
   // Options take effect in the order of these lines, not in that of the command line: the file comes first.
   app.add_option_function<std::string>(
