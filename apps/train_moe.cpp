@@ -48,7 +48,8 @@ struct Training {
 void Training::evaluate() {
   progress.evaluating();
   const auto start = std::chrono::steady_clock::now();
-  const EvalStats eval = trainer.evaluate(step);
+  const EvalStats eval = trainer.evaluate(step, interrupt_code);
+  if (interrupt_code()) return;
   progress.evaluation({step, eval.train, eval.validation, seconds_since(start)});
   evaluated = {{"eval_step", std::to_string(step)},
                {"train_loss", fmt::format("{:.6f}", eval.train)},

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "core/memory.h"
 #include "model/streams.h"
@@ -153,17 +154,20 @@ double Trainer::peek_loss(int64_t step) {
   return scalar(run_pass(tape, model_, config_, tokens_, targets_, options).cross_entropy);
 }
 
-EvalStats Trainer::evaluate(int64_t step) {
-  return {evaluate_split(corpus_.train(), step, false), evaluate_split(corpus_.validation(), step, true)};
+EvalStats Trainer::evaluate(int64_t step, const std::function<bool()>& stop) {
+  return {evaluate_split(corpus_.train(), step, false, stop),
+          evaluate_split(corpus_.validation(), step, true, stop)};
 }
 
-double Trainer::evaluate_split(std::span<const int32_t> ids, int64_t step, bool validation) {
+double Trainer::evaluate_split(std::span<const int32_t> ids, int64_t step, bool validation,
+                               const std::function<bool()>& stop) {
   const auto seed = static_cast<uint64_t>(config_.seed);
   const RngAddress starts =
       rng_address(seed, step, validation ? Draw::eval_val_batch : Draw::eval_train_batch);
   const int64_t total = config_.eval_iters * config_.batch_size;
   double sum = 0;
   for (int64_t first = 0; first < total; first += eval_tokens_.size(0)) {
+    if (stop && stop()) return std::numeric_limits<double>::quiet_NaN();
     const int64_t sequences = std::min(eval_tokens_.size(0), total - first);
     const Tensor tokens = eval_tokens_.rows(0, sequences), targets = eval_targets_.rows(0, sequences);
     draw_sequences(ids, starts, first, tokens, targets);

@@ -2,6 +2,7 @@
 // One training run: batches, steps, evaluations. It prints nothing and writes no files; the application does.
 
 #include <cstdint>
+#include <functional>
 
 #include "model/data.h"
 #include "model/losses.h"
@@ -42,12 +43,14 @@ class Trainer {
   // The loss of that step's batch with dropout and noise as in training, changing nothing.
   double peek_loss(int64_t step);
   // The mean loss over eval_iters * batch_size sequences of each split.
-  EvalStats evaluate(int64_t step);
+  // `stop`, when given, is asked between passes; once it says yes the evaluation is given up, its losses NaN.
+  EvalStats evaluate(int64_t step, const std::function<bool()>& stop = {});
 
   const Arena& arena() const { return arena_; }
 
  private:
-  double evaluate_split(std::span<const int32_t> ids, int64_t step, bool validation);
+  double evaluate_split(std::span<const int32_t> ids, int64_t step, bool validation,
+                        const std::function<bool()>& stop);
 
   const MoeLm& model_;
   const TrainConfig& config_;

@@ -231,6 +231,15 @@ TEST_CASE("a signal ends training after the step, with the model saved", "[cli]"
   }
 }
 
+TEST_CASE("a signal during an evaluation does not wait for its end", "[cli]") {
+  const Workshop shop;
+  Process process(shop.path(), shop.training({"--eval-iters", "1000000000"}));
+  REQUIRE(process.says("of the first batch"));
+  process.kill(SIGINT);
+  CHECK(process.wait() == 130);
+  CHECK(!std::filesystem::exists(shop / "out/model.safetensors"));  // nothing was learned
+}
+
 TEST_CASE("training ends, with the model saved, when nobody reads its report any more", "[cli]") {
   const Workshop shop;
   int ends[2];
