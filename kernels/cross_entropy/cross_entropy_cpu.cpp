@@ -3,9 +3,9 @@
 
 #include "core/error.h"
 #include "core/parallel.h"
+#include "kernels/block_sums.h"
 #include "kernels/cross_entropy/cross_entropy.h"
 #include "kernels/math.h"
-#include "kernels/block_sums.h"
 
 namespace moe::kernels::cpu {
 namespace {

@@ -2,9 +2,9 @@
 // the order of the tasks. A row stays in the first-level cache over the passes that it needs.
 
 #include "core/parallel.h"
+#include "kernels/block_sums.h"
 #include "kernels/layer_norm/layer_norm.h"
 #include "kernels/math.h"
-#include "kernels/block_sums.h"
 #include "kernels/scratch.h"
 
 namespace moe::kernels::cpu {
