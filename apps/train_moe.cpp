@@ -113,7 +113,7 @@ int train(TrainOptions& o) {
   corpus.require_blocks(o.model.block_size, o.text);
   const MemoryPlan memory = plan_memory(o.model, o.training, available_memory());
   create_folder(o.out);
-  StagedFile(o.out + "/model.safetensors", {});  // a folder that cannot be written to is better found out now
+  { const StagedFile probe(o.out + "/model.safetensors", {}); }  // better found out now than after hours
 
   Progress progress(stdout, TerminalStyle::of(stdout), o.training.eval_interval);
   const auto bytes = [](int64_t n) { return format_bytes(static_cast<double>(n)); };
