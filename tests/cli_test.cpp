@@ -151,7 +151,7 @@ TEST_CASE("training reports in plain lines into a file and leaves a model that g
   CHECK(!has(trained.out, "\x1b"));
   CHECK(shop.temporary_files() == 0);
   CHECK(load_checkpoint(shop / "out").note("step") == "7");
-  CHECK(load_checkpoint(shop / "out/best").note("val_loss") != "");
+  CHECK(!load_checkpoint(shop / "out/best").note("val_loss").empty());
 
   SECTION("text on stdout, exactly as many characters as asked for, all else on stderr") {
     const Result r = run(shop, {"generate", "--tokens", "40"});

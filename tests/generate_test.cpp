@@ -97,8 +97,8 @@ TEST_CASE("a seed gives its own text, and greedy ignores it", "[generate]") {
   const auto text = [&](const SamplerConfig& sampler, uint64_t seed) {
     Generator generator(model, sampler, seed);
     generator.feed(std::vector<int32_t>{1});
-    std::vector<int32_t> tokens;
-    for (int i = 0; i < 30; ++i) tokens.push_back(generator.next());
+    std::vector<int32_t> tokens(30);
+    for (int32_t& token : tokens) token = generator.next();
     return tokens;
   };
   const SamplerConfig greedy{.temperature = 0};
