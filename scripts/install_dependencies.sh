@@ -51,14 +51,17 @@ if ((EUID != 0)); then
   as_root=(sudo)
 fi
 
-echo "Installing ${missing[*]}"
 apt_get() { "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 "$@" > /dev/null; }
 apt_get update || echo "apt-get update failed; trying with the package lists that are here" >&2
-# Later releases no longer carry clang-format 14. Other versions format differently, so that check is skipped there.
-if [[ " ${missing[*]} " == *" clang-format-14 "* ]] && ! apt-cache show clang-format-14 > /dev/null 2>&1; then
+# Later releases no longer carry clang-format 14. Others format differently, so the check is skipped there.
+if [[ ${missing[*]} == *clang-format-14* ]] && ! apt-cache show clang-format-14 > /dev/null 2>&1; then
   echo "This release has no clang-format-14: the format check will be skipped" >&2
-  missing=("${missing[@]/clang-format-14/}")
-  missing=(${missing[*]})
-  ((${#missing[@]})) || exit 0
+  kept=()
+  for package in "${missing[@]}"; do
+    [[ $package == clang-format-14 ]] || kept+=("$package")
+  done
+  ((${#kept[@]})) || exit 0
+  missing=("${kept[@]}")
 fi
+echo "Installing ${missing[*]}"
 apt_get install -y --no-install-recommends "${missing[@]}"
