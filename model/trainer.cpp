@@ -117,12 +117,17 @@ Trainer::Trainer(const MoeLm& model, const TrainConfig& config, const Corpus& co
   eval_targets_ = Tensor::empty({eval_batch, length}, DType::i32);
 }
 
-StepStats Trainer::step(int64_t step) {
+ForwardOptions Trainer::draw_batch(int64_t step) {
   const auto seed = static_cast<uint64_t>(config_.seed);
   draw_sequences(corpus_.train(), rng_address(seed, step, Draw::train_batch), 0, tokens_, targets_);
   ForwardOptions options;
   options.seed = seed;
   options.step = step;
+  return options;
+}
+
+StepStats Trainer::step(int64_t step) {
+  const ForwardOptions options = draw_batch(step);
   Tape tape(arena_, Mode::train);
   const Pass pass = run_pass(tape, model_, config_, tokens_, targets_, options);
   backward(tape, pass);
@@ -146,11 +151,7 @@ StepStats Trainer::step(int64_t step) {
 }
 
 double Trainer::peek_loss(int64_t step) {
-  const auto seed = static_cast<uint64_t>(config_.seed);
-  draw_sequences(corpus_.train(), rng_address(seed, step, Draw::train_batch), 0, tokens_, targets_);
-  ForwardOptions options;
-  options.seed = seed;
-  options.step = step;
+  const ForwardOptions options = draw_batch(step);
   Tape tape(arena_, Mode::train);
   return scalar(run_pass(tape, model_, config_, tokens_, targets_, options).cross_entropy);
 }

@@ -49,6 +49,8 @@ class Trainer {
   const Arena& arena() const { return arena_; }
 
  private:
+  // Fills tokens_ and targets_; what it returns seeds the step's noise and dropout.
+  ForwardOptions draw_batch(int64_t step);
   double evaluate_split(std::span<const int32_t> ids, int64_t step, bool validation,
                         const std::function<bool()>& stop);
 
