@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 formatter=$(command -v clang-format-14 || command -v clang-format || true)
-if [[ -z $formatter ]] || ! "$formatter" --version | grep -q 'version 14\.'; then
+if [[ -z $formatter || $("$formatter" --version) != *"version 14."* ]]; then
   echo "clang-format 14 is not here: skipped"
   exit 77
 fi

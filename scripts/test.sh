@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is missing, builds with warnings as errors and runs everything that must pass before a change
+# Installs what is missing, builds and runs everything that must pass before a change
 # lands: the tests, the same tests under sanitizers, the checks of sources and documents, the installed package.
 # All of it are tests of one ctest run (cmake/checks.cmake), whose closing lines come last.
 #
@@ -8,6 +8,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 scripts/install_dependencies.sh --lint
-cmake --preset check
+# The warnings of GCC 12 are errors. Other compilers warn of other things, and some see faults that are not there.
+werror=OFF
+[[ $(c++ -dumpversion) != 12* ]] || werror=ON
+cmake --preset check -DMOE_WERROR=$werror
 cmake --build --preset check
 ctest --preset check --parallel "$(nproc)" "$@"
