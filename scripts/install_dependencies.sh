@@ -51,7 +51,11 @@ if ((EUID != 0)); then
   as_root=(sudo)
 fi
 
-apt_get() { "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 "$@" > /dev/null; }
+# Waits for up to five minutes while another installation is under way.
+apt_get() {
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 "$@" > /dev/null
+}
 apt_get update || echo "apt-get update failed; trying with the package lists that are here" >&2
 # Later releases no longer carry clang-format 14. Others format differently, so the check is skipped there.
 if [[ ${missing[*]} == *clang-format-14* ]] && ! apt-cache show clang-format-14 > /dev/null 2>&1; then
