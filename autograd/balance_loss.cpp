@@ -15,8 +15,9 @@ Var balance_loss(Tape& tape, const Var& logits, const Tensor& expert) {
   MOE_RUN(loss, balance_loss_forward, s, logits.value().data<T>(), expert.data<int32_t>(), loss.data<T>(),
           share.data<T>());
   return tape.record("balance_loss", loss, {logits}, [s, logits, share](const Tensor& dloss) {
+    const Tensor dlogits = logits.grad().accumulate();
     MOE_RUN(dloss, balance_loss_backward, s, logits.value().data<T>(), share.data<T>(), dloss.data<T>(),
-            logits.grad().accumulate().data<T>());
+            dlogits.data<T>());
   });
 }
 

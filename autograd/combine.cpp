@@ -15,8 +15,9 @@ Var combine(Tape& tape, const Var& rows, const Var& gate, const DispatchPlan& pl
   MOE_RUN(y, combine_forward, s, rows.value().data<T>(), gate.value().data<T>(), plan.row.data<int32_t>(),
           y.data<T>());
   return tape.record("combine", y, {rows, gate}, [s, rows, gate, row = plan.row](const Tensor& dy) {
+    const Tensor drows = rows.grad().accumulate(), dgate = gate.grad().accumulate();
     MOE_RUN(dy, combine_backward, s, rows.value().data<T>(), gate.value().data<T>(), row.data<int32_t>(),
-            dy.data<T>(), rows.grad().accumulate().data<T>(), gate.grad().accumulate().data<T>());
+            dy.data<T>(), drows.data<T>(), dgate.data<T>());
   });
 }
 

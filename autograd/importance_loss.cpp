@@ -15,9 +15,10 @@ Var importance_loss(Tape& tape, const Gating& gating, int64_t experts) {
   MOE_RUN(loss, importance_loss_forward, s, gate.value().data<T>(), gating.expert.data<int32_t>(),
           loss.data<T>(), slope.data<T>());
   return tape.record("importance_loss", loss, {gate},
-                     [s, slope, expert = gating.expert, dgate = gate.grad()](const Tensor& dloss) {
+                     [s, slope, expert = gating.expert, gate_grad = gate.grad()](const Tensor& dloss) {
+                       const Tensor dgate = gate_grad.accumulate();
                        MOE_RUN(dloss, importance_loss_backward, s, expert.data<int32_t>(), slope.data<T>(),
-                               dloss.data<T>(), dgate.accumulate().data<T>());
+                               dloss.data<T>(), dgate.data<T>());
                      });
 }
 

@@ -12,8 +12,9 @@ Var z_loss(Tape& tape, const Var& logits) {
   const Tensor loss = tape.empty({1}, logits.dtype()), lse = tape.empty({tokens}, logits.dtype());
   MOE_RUN(loss, z_loss_forward, tokens, experts, logits.value().data<T>(), loss.data<T>(), lse.data<T>());
   return tape.record("z_loss", loss, {logits}, [=](const Tensor& dloss) {
+    const Tensor dlogits = logits.grad().accumulate();
     MOE_RUN(dloss, z_loss_backward, tokens, experts, logits.value().data<T>(), lse.data<T>(), dloss.data<T>(),
-            logits.grad().accumulate().data<T>());
+            dlogits.data<T>());
   });
 }
 

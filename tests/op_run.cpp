@@ -113,7 +113,12 @@ Plan plan_case(const OpCase& c, DType dtype, Device device, int64_t reserve_byte
   const std::vector<Parameter> parameters = parameters_of(c, dtype, device);
   Arena arena(device, reserve_bytes);
   Tape tape(arena, c.mode);
-  const Var y = c.build(tape, variables_of(parameters));
+  // As inside a model, the inputs are results of the tape: their gradients come from the arena when an
+  // operation first accumulates into them.
+  std::vector<Var> variables;
+  for (const Parameter& p : parameters)
+    variables.push_back(tape.record("input", p.value, {Var::parameter(p)}, [](const Tensor&) {}));
+  const Var y = c.build(tape, variables);
   if (y.grad().needed()) tape.backward(y);
   return {y.shape(), arena.peak_bytes(), arena.reserved_bytes()};
 }
