@@ -68,7 +68,7 @@ TEST_CASE("dropout is the identity in inference and for p = 0", "[dropout]") {
   }
 }
 
-TEST_CASE("dropout refuses a probability outside [0, 1)", "[dropout]") {
+TEST_CASE("dropout refuses a probability below 0 and from 1 on", "[dropout]") {
   Arena arena(Device::cpu);
   Tape tape(arena, Mode::train);
   const Var x = Var::parameter(Parameter::create("x", {4}, DType::f32));
