@@ -58,6 +58,14 @@ struct ModelConfig {
   GateSoftmax gate() const;
   // int(tokens * k / E * capacity_factor), or kNoCapacity when no capacity acts in this mode.
   int64_t capacity(int64_t tokens, Mode mode) const;
+  // Whether the router draws noise in this mode.
+  bool draws_noise(Mode mode) const {
+    return router == RouterKind::noisy_topk && (mode == Mode::train || noise == When::always);
+  }
+  // Whether in inference a token's result is the same whatever else is in the pass.
+  bool rows_stand_alone() const {
+    return !draws_noise(Mode::infer) && (capacity_factor == 0 || capacity_at == When::train);
+  }
 
   // Throws ErrorKind::usage naming the option for values that make no model.
   void validate() const;

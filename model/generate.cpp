@@ -13,10 +13,7 @@ Generator::Generator(const MoeLm& model, const SamplerConfig& sampler, uint64_t 
       cache_(model.config(), 1, model.dtype()),
       arena_(Device::cpu) {
   sampler.validate();
-  const ModelConfig& c = model.config();
-  const bool noisy = c.router == RouterKind::noisy_topk && c.noise == When::always;
-  const bool capacity = c.capacity_factor > 0 && c.capacity_at == When::always;
-  cacheable_ = !noisy && !capacity;
+  cacheable_ = model.config().rows_stand_alone();
 }
 
 void Generator::append(int32_t token) {

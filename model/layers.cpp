@@ -25,9 +25,7 @@ RouterOutput Router::operator()(Tape& tape, const Var& x, const PassContext& pas
   const ModelConfig& c = pass.config;
   RouterOutput out;
   out.logits = logits(tape, x);
-  const bool noisy =
-      c.router == RouterKind::noisy_topk && (tape.mode() == Mode::train || c.noise == When::always);
-  if (noisy) {
+  if (c.draws_noise(tape.mode())) {
     out.noise_logits = noise(tape, x);
     out.noise = {pass.noise, rng_address(pass.seed, pass.step, Draw::router_noise, pass.layer)};
     out.gating = noisy_topk_gating(tape, out.logits, out.noise_logits, out.noise, c.top_k, c.gate());

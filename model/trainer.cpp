@@ -17,10 +17,8 @@ constexpr int64_t kEvalTokens = 2048;
 // Sequences an evaluation pass takes. With noise or capacity in evaluation a token's result depends on its
 // place in the batch, and batches keep the size of training.
 int64_t eval_sequences(const ModelConfig& m, const TrainConfig& t) {
-  const bool tied = (m.noise == When::always && m.router == RouterKind::noisy_topk) ||
-                    (m.capacity_at == When::always && m.capacity_factor > 0);
-  const int64_t total = t.eval_iters * t.batch_size;
-  return tied ? t.batch_size : std::min(total, std::max(t.batch_size, kEvalTokens / m.block_size));
+  if (!m.rows_stand_alone()) return t.batch_size;
+  return std::min(t.eval_iters * t.batch_size, std::max(t.batch_size, kEvalTokens / m.block_size));
 }
 
 struct Pass {
