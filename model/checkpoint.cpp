@@ -111,6 +111,7 @@ void Checkpoint::copy_to(std::span<const Parameter> parameters) const {
   };
   refuse("tensors are missing", missing);
   std::vector<std::string> extra;
+  extra.reserve(unknown.size());
   for (const std::string& name : unknown) extra.push_back(in_quotes(name));
   refuse("tensors that this model does not have", extra);
   for (const Parameter& p : parameters) weights.copy_to(p.name, p.value);

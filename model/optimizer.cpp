@@ -31,6 +31,7 @@ std::vector<kernels::GradSegment<T>> Optimizer::gradients() const {
 template <class T>
 std::vector<kernels::AdamWSegment<T>> Optimizer::segments(const std::vector<const Piece*>& active) {
   std::vector<kernels::AdamWSegment<T>> all;
+  all.reserve(active.size());
   for (const Piece* p : active)
     all.push_back(
         {p->value.data<T>(), p->grad.data<T>(), p->m.data<T>(), p->v.data<T>(), p->value.numel(), p->steps});

@@ -28,6 +28,7 @@ const std::vector<size_t> kLengths = {0, 1, 7, 16384, 16385, 40001};
 template <class T>
 double norm_of(const std::vector<std::vector<T>>& pieces) {
   std::vector<kernels::GradSegment<T>> segments;
+  segments.reserve(pieces.size());
   for (const auto& p : pieces) segments.push_back({p.data(), static_cast<int64_t>(p.size())});
   double norm = -1;
   kernels::cpu::grad_norm(std::span<const kernels::GradSegment<T>>(segments), &norm);
@@ -46,6 +47,7 @@ struct Piece {
 template <class T>
 void kernel_step(const AdamWOptions& o, std::vector<Piece<T>>& pieces) {
   std::vector<kernels::AdamWSegment<T>> segments;
+  segments.reserve(pieces.size());
   for (Piece<T>& p : pieces)
     segments.push_back({p.value.data(), p.grad.data(), p.m.data(), p.v.data(),
                         static_cast<int64_t>(p.value.size()), ++p.step});

@@ -116,6 +116,7 @@ Plan plan_case(const OpCase& c, DType dtype, Device device, int64_t reserve_byte
   // As inside a model, the inputs are results of the tape: their gradients come from the arena when an
   // operation first accumulates into them.
   std::vector<Var> variables;
+  variables.reserve(parameters.size());
   for (const Parameter& p : parameters)
     variables.push_back(tape.record("input", p.value, {Var::parameter(p)}, [](const Tensor&) {}));
   const Var y = c.build(tape, variables);

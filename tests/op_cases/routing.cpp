@@ -53,9 +53,10 @@ std::vector<int64_t> by_falling(const T* h, int64_t n) {
 
 template <class T>
 std::vector<T> softmax_of(const std::vector<T>& x) {
+  const T top = *std::max_element(x.begin(), x.end());
   T sum = 0;
-  std::vector<T> p;
-  for (const T v : x) p.push_back(std::exp(v - *std::max_element(x.begin(), x.end())));
+  std::vector<T> p = x;
+  for (T& v : p) v = std::exp(v - top);
   for (const T v : p) sum += v;
   for (T& v : p) v /= sum;
   return p;
@@ -194,8 +195,8 @@ std::string plan_label(const Routing& r, int64_t dim, int64_t capacity) {
                                  : fmt::format("{}, width {}, capacity {}", r.str(), dim, capacity);
 }
 
-void add_gather(OpCases& cases, const Routing& r, int64_t dim, int64_t capacity, std::vector<int32_t> expert,
-                std::optional<Cost> benchmark = {}) {
+void add_gather(OpCases& cases, const Routing& r, int64_t dim, int64_t capacity,
+                const std::vector<int32_t>& expert, std::optional<Cost> benchmark = {}) {
   cases.push_back({.op = "gather",
                    .label = plan_label(r, dim, capacity),
                    .inputs = {normal("x", {r.N, dim}, capacity == 0 ? Gradient::zero : Gradient::checked)},
@@ -215,8 +216,8 @@ void add_gather(OpCases& cases, const Routing& r, int64_t dim, int64_t capacity,
                    .benchmark = benchmark});
 }
 
-void add_combine(OpCases& cases, const Routing& r, int64_t dim, int64_t capacity, std::vector<int32_t> expert,
-                 std::optional<Cost> benchmark = {}) {
+void add_combine(OpCases& cases, const Routing& r, int64_t dim, int64_t capacity,
+                 const std::vector<int32_t>& expert, std::optional<Cost> benchmark = {}) {
   const Gradient gradient = capacity == 0 ? Gradient::zero : Gradient::checked;
   cases.push_back(
       {.op = "combine",
