@@ -78,12 +78,12 @@ int train(TrainOptions& o) {
   corpus.require_blocks(o.model.block_size, o.text);
   const MemoryPlan memory = plan_memory(o.model, o.training, available_memory());
   RunFolder folder(o.out);
+  watch_interrupts();
 
   Progress progress(stdout, TerminalStyle::of(stdout), o.training.eval_interval);
   introduce(progress, o, corpus, memory, device_reason);
   const MoeLm model(o.model);
   Trainer trainer(model, o.training, corpus, memory);
-  watch_interrupts();
   Run run(folder, o.run, o.training, tokenizer, model, trainer, progress,
           {interrupt_code, take_save_request});
   begin(run, folder, o, progress, text);
