@@ -15,7 +15,7 @@
 namespace moe {
 namespace {
 
-volatile std::sig_atomic_t signal_seen = 0;
+volatile std::sig_atomic_t signal_seen = 0, save_wanted = 0;
 
 // Only calls that POSIX allows in a signal handler.
 void on_signal(int number) {
@@ -23,6 +23,10 @@ void on_signal(int number) {
   signal_seen = number;
   constexpr char kMessage[] = "\nstopping after this step; once more to leave at once\n";
   if (number != SIGPIPE && write(STDERR_FILENO, kMessage, sizeof(kMessage) - 1) < 0) return;
+}
+
+void on_save_signal(int) {
+  save_wanted = 1;
 }
 
 // 8996545 -> "8,996,545"
@@ -74,10 +78,18 @@ void watch_interrupts() {
   sigemptyset(&action.sa_mask);
   action.sa_flags = SA_RESTART;
   for (const int number : {SIGINT, SIGTERM, SIGPIPE}) sigaction(number, &action, nullptr);
+  action.sa_handler = on_save_signal;
+  sigaction(SIGUSR1, &action, nullptr);
 }
 
 int interrupt_code() {
   return signal_seen ? 128 + signal_seen : 0;
+}
+
+bool take_save_request() {
+  const bool wanted = save_wanted != 0;
+  save_wanted = 0;
+  return wanted;
 }
 
 std::string describe(const ModelConfig& c) {

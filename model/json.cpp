@@ -1,7 +1,9 @@
 #include "model/json.h"
 
 #include <algorithm>
+#include <limits>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "core/quote.h"
@@ -35,6 +37,72 @@ json parse_json(std::string_view text, const std::string& origin, ErrorKind kind
   } catch (const json::exception&) {  // a number beyond all bounds
     throw error(kind, "{}: a number is out of range", origin);
   }
+}
+
+ObjectReader::ObjectReader(const json& object, std::string name, std::string origin, ErrorKind kind)
+    : object_(object), name_(std::move(name)), origin_(std::move(origin)), kind_(kind) {
+  if (!object.is_object()) throw error(kind, "{}: {} must be an object", origin_, name_);
+}
+
+const json* ObjectReader::find(const char* key) {
+  known_.insert(key);
+  const auto it = object_.find(key);
+  return it == object_.end() ? nullptr : &*it;
+}
+
+const json& ObjectReader::at(const char* key) {
+  if (const json* j = find(key)) return *j;
+  throw error(kind_, "{}: {} lacks the key \"{}\"", origin_, name_, key);
+}
+
+void ObjectReader::read_or_null(const char* key, double& value, double null) {
+  const json& j = at(key);
+  if (j.is_null())
+    value = null;
+  else
+    convert(key, j, value);
+}
+
+void ObjectReader::expect_format(const std::string& format, int64_t version) {
+  std::string found;
+  int64_t found_version = 0;
+  read("format", found);
+  read("version", found_version);
+  if (found != format || found_version != version)
+    throw error(kind_, "{}: format {}, version {} is not \"{}\", version {}", origin_, in_quotes(found),
+                found_version, format, version);
+}
+
+void ObjectReader::refuse_unknown_keys() const {
+  for (const auto& [key, value] : object_.items())
+    if (!known_.contains(key))
+      throw error(kind_, "{}: {} has the unknown key {}", origin_, name_, in_quotes(key));
+}
+
+Error ObjectReader::wrong(const char* key, const std::string& wanted) const {
+  return error(kind_, "{}: \"{}\" in {} must be {}", origin_, key, name_, wanted);
+}
+
+void ObjectReader::convert(const char* key, const json& j, int64_t& value) const {
+  constexpr auto kLargest = static_cast<uint64_t>(std::numeric_limits<int64_t>::max());
+  if (!j.is_number_integer() || (j.is_number_unsigned() && j.get<uint64_t>() > kLargest))
+    throw wrong(key, "an integer of 64 bits");
+  value = j.get<int64_t>();
+}
+
+void ObjectReader::convert(const char* key, const json& j, double& value) const {
+  if (!j.is_number()) throw wrong(key, "a number");
+  value = j.get<double>();
+}
+
+void ObjectReader::convert(const char* key, const json& j, bool& value) const {
+  if (!j.is_boolean()) throw wrong(key, "true or false");
+  value = j.get<bool>();
+}
+
+void ObjectReader::convert(const char* key, const json& j, std::string& value) const {
+  if (!j.is_string()) throw wrong(key, "a string");
+  value = j.get<std::string>();
 }
 
 }  // namespace moe

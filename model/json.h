@@ -1,7 +1,9 @@
 #pragma once
 // JSON from outside, read strictly.
 
+#include <cstdint>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <string>
 #include <string_view>
 
@@ -12,5 +14,40 @@ namespace moe {
 // Throws an error of the given kind that names `origin` for what is no JSON, for a key that appears twice in
 // an object, and for more than 16 levels of nesting.
 nlohmann::json parse_json(std::string_view text, const std::string& origin, ErrorKind kind);
+
+// One object of a file, each of whose keys must be asked for. All members but find throw an error of the
+// given kind that names `origin`, the object and the key.
+class ObjectReader {
+ public:
+  ObjectReader(const nlohmann::json& object, std::string name, std::string origin, ErrorKind kind);
+
+  // nullptr when it is not there.
+  const nlohmann::json* find(const char* key);
+  const nlohmann::json& at(const char* key);
+
+  // A value of type int64_t, double, bool or std::string.
+  template <class T>
+  void read(const char* key, T& value) {
+    convert(key, at(key), value);
+  }
+  // A number; null stands for `null`.
+  void read_or_null(const char* key, double& value, double null);
+  // The keys "format" and "version" must be these.
+  void expect_format(const std::string& format, int64_t version);
+  void refuse_unknown_keys() const;
+
+  void convert(const char* key, const nlohmann::json&, int64_t& value) const;
+  void convert(const char* key, const nlohmann::json&, double& value) const;
+  void convert(const char* key, const nlohmann::json&, bool& value) const;
+  void convert(const char* key, const nlohmann::json&, std::string& value) const;
+  // "\"key\" in object must be ..."
+  Error wrong(const char* key, const std::string& wanted) const;
+
+ private:
+  const nlohmann::json& object_;
+  std::string name_, origin_;
+  ErrorKind kind_;
+  std::set<std::string> known_;
+};
 
 }  // namespace moe

@@ -80,6 +80,11 @@ void Progress::first_loss(double loss) {
   print_line(fmt::format("step {:6}  loss {:.4f} of the first batch, before training", 0, loss));
 }
 
+void Progress::continued(double best) {
+  best_ = best;
+  evals_seen_ = 1;
+}
+
 void Progress::step(const StepReport& r) {
   step_seconds_ = steps_seen_ == 0 ? r.seconds : (1 - kMeanWeight) * step_seconds_ + kMeanWeight * r.seconds;
   ++steps_seen_;

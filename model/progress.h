@@ -50,6 +50,8 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
+  // The run is a continued one, whose lowest validation loss so far is `best`.
+  void continued(double best);
   // The loss of step 0's batch before anything is learned: the first sign of life.
   void first_loss(double loss);
   // Live: rewrites the line. Plain: prints the first step, then whenever a tenth of the run or half a minute
