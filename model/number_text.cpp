@@ -1,0 +1,26 @@
+#include "model/number_text.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace moe {
+
+std::string count_text(double count) {
+  std::string digits = fmt::format("{:.0f}", std::abs(count));
+  for (auto at = static_cast<ptrdiff_t>(digits.size()) - 3; at > 0; at -= 3)
+    digits.insert(static_cast<size_t>(at), ",");
+  return (count < 0 ? "-" : "") + digits;
+}
+
+std::string number_text(double value) {
+  if (value == 0) return "0";
+  const double size = std::abs(value);
+  if (size >= 1e15 || size < 1e-4) return fmt::format("{:.1e}", value);
+  if (size >= 1e4) return count_text(value);
+  const int decimals = std::clamp(3 - static_cast<int>(std::floor(std::log10(size))), 0, 6);
+  return fmt::format("{:.{}f}", value, decimals);
+}
+
+}  // namespace moe
