@@ -1,6 +1,8 @@
 #include "model/json.h"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <set>
 #include <vector>
 
@@ -35,6 +37,24 @@ json parse_json(std::string_view text, const std::string& origin, ErrorKind kind
   } catch (const json::exception&) {  // a number beyond all bounds
     throw error(kind, "{}: a number is out of range", origin);
   }
+}
+
+std::string json_text(const json& value) {
+  return value.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+json number_to_json(double value) {
+  if (std::isfinite(value)) return value;
+  if (std::isnan(value)) return "NaN";
+  return value > 0 ? "Infinity" : "-Infinity";
+}
+
+double number_from_json(const json& value) {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  if (value == "NaN") return std::numeric_limits<double>::quiet_NaN();
+  if (value == "Infinity") return kInfinity;
+  if (value == "-Infinity") return -kInfinity;
+  return value.get<double>();
 }
 
 }  // namespace moe
