@@ -156,21 +156,32 @@ void Mlflow::send_spool() {
 
 // Empty, or the reason why not all is sent.
 std::string Mlflow::try_to_send() {
+  std::string problem;
   try {
-    while (sender_.send_next()) {
-    }
+    while (sender_.send_next()) set_answers(true);
     return "";
   } catch (const std::exception& e) {
-    return e.what();
+    problem = e.what();
   }
+  set_answers(false);
+  return problem;
+}
+
+void Mlflow::set_answers(bool answers) {
+  const std::lock_guard lock(mutex_);
+  answers_ = answers;
+  changed_.notify_all();
 }
 
 void Mlflow::stop_thread() {
   std::unique_lock lock(mutex_);
   stopping_ = true;
   changed_.notify_all();
-  const double patience = problem_.empty() ? settings_.exit_seconds : settings_.outage_seconds;
-  changed_.wait_for(lock, seconds(patience), [&] { return thread_done_; });
+  const auto start = std::chrono::steady_clock::now();
+  changed_.wait_until(lock, start + seconds(settings_.outage_seconds),
+                      [&] { return thread_done_ || answers_; });
+  if (answers_)
+    changed_.wait_until(lock, start + seconds(settings_.exit_seconds), [&] { return thread_done_; });
   lock.unlock();
   client_.cancel();
   if (thread_.joinable()) thread_.join();

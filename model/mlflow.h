@@ -25,8 +25,8 @@ struct MlflowSettings {
   HttpLimits limits = {};
   double batch_seconds = 2;   // rows gather for so long before they are sent
   double retry_seconds = 1;   // after a failure; doubled with each, up to a minute
-  double exit_seconds = 30;   // the most that the end of a run waits for a server that answers
-  double outage_seconds = 5;  // and for one that did not, the last time
+  double exit_seconds = 30;   // the most that the end of a run waits for a server that takes what it gets
+  double outage_seconds = 5;  // and for one that took nothing so far, or not the last it was given
 };
 
 class Mlflow {
@@ -57,6 +57,7 @@ class Mlflow {
   void tell();
   void send_spool();
   std::string try_to_send();
+  void set_answers(bool answers);
   void stop_thread();
   void report_end();
 
@@ -72,7 +73,8 @@ class Mlflow {
   std::mutex mutex_;  // guards what follows
   std::condition_variable changed_;
   bool news_ = true, stopping_ = false, thread_done_ = false;
-  std::string problem_;  // why the last attempt failed; empty after one that did not
+  bool answers_ = false;  // the server took the last that it was given
+  std::string problem_;   // why the last attempt failed; empty after one that did not
   std::thread thread_;
 };
 

@@ -144,11 +144,11 @@ std::vector<fs::path> find_spools(const fs::path& out) {
 }
 
 SpoolWriter::SpoolWriter(const fs::path& out, const RunStart& start)
-    : file_(new_spool(out, start), AppendFile::Existing::refuse) {
+    : file_(new_spool(out, start), LogFile::Existing::refuse) {
   file_.append(as_bytes(to_line(start)));
 }
 
-SpoolWriter::SpoolWriter(const fs::path& spool) : file_(spool, AppendFile::Existing::keep) {
+SpoolWriter::SpoolWriter(const fs::path& spool) : file_(spool, LogFile::Existing::keep) {
   int64_t end = 0;
   SpoolReader reader(spool);
   while (reader.skip_line()) end = reader.offset();

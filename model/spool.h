@@ -16,7 +16,7 @@
 #include <variant>
 #include <vector>
 
-#include "core/append_file.h"
+#include "core/log_file.h"
 #include "model/metrics.h"
 #include "model/mlflow_client.h"
 
@@ -70,7 +70,7 @@ class SpoolWriter {
   const std::filesystem::path& path() const { return file_.path(); }
 
  private:
-  AppendFile file_;
+  LogFile file_;
   std::deque<std::string> waiting_;
   int64_t lost_ = 0;
   std::string problem_;

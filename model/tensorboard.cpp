@@ -136,7 +136,7 @@ uint32_t masked_crc32c(Bytes bytes) {
 }
 
 EventWriter::EventWriter(const fs::path& folder, int64_t first_step, Say say)
-    : file_(next_file(folder), AppendFile::Existing::refuse), say_(std::move(say)) {
+    : file_(next_file(folder), LogFile::Existing::refuse), say_(std::move(say)) {
   file_.append(as_bytes(record(file_version(now())) + record(session_start(now(), first_step))));
 }
 

@@ -10,7 +10,7 @@
 #include <functional>
 #include <string>
 
-#include "core/append_file.h"
+#include "core/log_file.h"
 #include "model/metrics.h"
 
 namespace moe {
@@ -38,7 +38,7 @@ class EventWriter {
  private:
   void append(const std::string& records);
 
-  AppendFile file_;
+  LogFile file_;
   Say say_;
   bool failing_ = false;
 };

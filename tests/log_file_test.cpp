@@ -1,4 +1,4 @@
-#include "core/append_file.h"
+#include "core/log_file.h"
 
 #include <string>
 
@@ -7,7 +7,7 @@
 
 using namespace moe;
 using Catch::Matchers::Contains;
-using Existing = AppendFile::Existing;
+using Existing = LogFile::Existing;
 
 namespace {
 
@@ -17,17 +17,17 @@ std::string read(const std::filesystem::path& path) {
 
 }  // namespace
 
-TEST_CASE("an append file goes on where it ended, and only where that is wanted", "[file]") {
+TEST_CASE("a log file goes on where it ended, and only where that is wanted", "[file]") {
   const TempFolder folder;
   {
-    AppendFile file(folder / "log", Existing::refuse);
+    LogFile file(folder / "log", Existing::refuse);
     file.append(as_bytes("one, "));
     file.append(as_bytes("two, "));
     CHECK(read(folder / "log") == "one, two, ");
   }
-  CHECK_THAT(message_of(ErrorKind::resource, [&] { AppendFile(folder / "log", Existing::refuse); }),
+  CHECK_THAT(message_of(ErrorKind::resource, [&] { LogFile(folder / "log", Existing::refuse); }),
              Contains((folder / "log").string()) && Contains("exists"));
-  AppendFile file(folder / "log", Existing::keep);
+  LogFile file(folder / "log", Existing::keep);
   CHECK(file.size() == 10);
   file.append(as_bytes("three"));
   file.sync();
@@ -40,7 +40,7 @@ TEST_CASE("an append file goes on where it ended, and only where that is wanted"
 
 TEST_CASE("what a full disk took of a piece is cut off, and the next piece may fit", "[file]") {
   const TempFolder folder;
-  AppendFile file(folder / "log", Existing::refuse);
+  LogFile file(folder / "log", Existing::refuse);
   file.append(as_bytes("short"));
   const std::string text(100, 'x');
   {

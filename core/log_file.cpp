@@ -1,4 +1,4 @@
-#include "core/append_file.h"
+#include "core/log_file.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -18,7 +18,7 @@ Error failure(const std::filesystem::path& path, const char* what) {
 
 }  // namespace
 
-AppendFile::AppendFile(std::filesystem::path path, Existing existing) : path_(std::move(path)) {
+LogFile::LogFile(std::filesystem::path path, Existing existing) : path_(std::move(path)) {
   const int refuse = existing == Existing::refuse ? O_EXCL : 0;
   do file_ = ::open(path_.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | refuse, 0666);
   while (file_ < 0 && errno == EINTR);
@@ -32,11 +32,11 @@ AppendFile::AppendFile(std::filesystem::path path, Existing existing) : path_(st
   size_ = status.st_size;
 }
 
-AppendFile::~AppendFile() {
+LogFile::~LogFile() {
   ::close(file_);
 }
 
-void AppendFile::append(Bytes bytes) {
+void LogFile::append(Bytes bytes) {
   if (torn_) cut(size_);
   const auto size = static_cast<int64_t>(bytes.size());
   while (!bytes.empty()) {
@@ -52,13 +52,13 @@ void AppendFile::append(Bytes bytes) {
   size_ += size;
 }
 
-void AppendFile::cut(int64_t size) {
+void LogFile::cut(int64_t size) {
   if (::ftruncate(file_, size) != 0) throw failure(path_, "shorten");
   size_ = size;
   torn_ = false;
 }
 
-void AppendFile::sync() {
+void LogFile::sync() {
   if (::fsync(file_) != 0) throw failure(path_, "write to");
 }
 

@@ -8,16 +8,16 @@
 
 namespace moe {
 
-class AppendFile {
+class LogFile {
  public:
   enum class Existing { refuse, keep };
 
   // Creates the file, or opens the one that is there to go on at its end, unless that is refused.
   // Throws ErrorKind::resource with the path and the reason.
-  AppendFile(std::filesystem::path, Existing);
-  ~AppendFile();
-  AppendFile(const AppendFile&) = delete;
-  AppendFile& operator=(const AppendFile&) = delete;
+  LogFile(std::filesystem::path, Existing);
+  ~LogFile();
+  LogFile(const LogFile&) = delete;
+  LogFile& operator=(const LogFile&) = delete;
 
   // All of the bytes or none: what was written of them before the disk was full is cut off again, and
   // ErrorKind::resource is thrown. The next call may fare better. What was appended survives the end of the
