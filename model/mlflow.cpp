@@ -1,10 +1,10 @@
 #include "model/mlflow.h"
 
-#include <signal.h>
-#include <unistd.h>
+#include <pthread.h>
 
 #include <algorithm>
 #include <chrono>
+#include <csignal>
 #include <cstdlib>
 #include <exception>
 #include <random>
