@@ -50,7 +50,7 @@ struct Answer {
     }
     error_code = text_at(body, "error_code");
   }
-  bool good() const { return reply.status == 200 && body.is_object(); }
+  bool good() const { return reply.status == 200 && body.is_object() && error_code.empty(); }
 };
 
 [[noreturn]] void refuse(const std::string& what, const Answer& answer) {

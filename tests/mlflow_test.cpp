@@ -155,6 +155,43 @@ TEST_CASE("whatever a server does, a run ends, and all of it is there once the s
   }
 }
 
+TEST_CASE("whatever a server does after it took the begin of a run, nothing counts as sent that is not there",
+          "[mlflow]") {
+  if (without_http()) return;
+  for (const Mood mood : kBadMoods) {
+    INFO(static_cast<int>(mood));
+    FakeMlflow server;
+    RunFolder folder;
+    {
+      Mlflow mlflow(settings_for(server.url()), folder.path(), kParams, {}, folder.say);
+      mlflow.log(row_of(0));
+      for (int i = 0; i < 2000 && (server.runs().empty() || server.run().metrics.empty()); ++i)
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      server.mood = mood;
+      for (int64_t step = 1; step < 50; ++step) mlflow.log(row_of(step));
+      mlflow.finish(RunStatus::finished, {"config.json", "model.safetensors"});
+    }
+    CHECK_THAT(folder.all_said(), Contains("rows are not sent"));
+    server.mood = Mood::good;
+    folder.send_rest(server.url());
+    check_whole(server, folder, 50);
+  }
+}
+
+TEST_CASE("the end of a run gives up a request that would take longer than it waits", "[mlflow]") {
+  if (without_http()) return;
+  FakeMlflow server;
+  RunFolder folder;
+  server.mood = Mood::hangs;
+  MlflowSettings settings = settings_for(server.url());
+  settings.limits.seconds = 20;
+  settings.outage_seconds = 0.1;
+  Mlflow mlflow(settings, folder.path(), kParams, {}, folder.say);
+  while (server.requests == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  mlflow.finish(RunStatus::finished, {});
+  CHECK_THAT(folder.all_said(), Contains("given up"));
+}
+
 TEST_CASE("a server that fails in mid-run is told the rest when it is back, and people are told both",
           "[mlflow]") {
   if (without_http()) return;
