@@ -8,6 +8,7 @@
 #include <cstring>
 #include <new>
 #include <string>
+#include <utility>
 
 #include "core/error.h"
 #include "core/file.h"
@@ -41,14 +42,17 @@ std::string with_commas(double count) {
 }
 
 int report(const CLI::App& app, std::string message, int code) {
-  // Messages quote names from files and arguments: control characters must not reach the terminal.
-  for (char& c : message)
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = ' ';
-  fmt::print(stderr, "{}: {}\n", app.get_name(), message);
+  print_error(app, std::move(message));
   return code;
 }
 
 }  // namespace
+
+void print_error(const CLI::App& app, std::string message) {
+  for (char& c : message)
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = ' ';
+  fmt::print(stderr, "{}: {}\n", app.get_name(), message);
+}
 
 int run_app(CLI::App& app, int argc, char** argv, const std::function<int()>& body) {
   try {

@@ -18,6 +18,10 @@ inline constexpr int kExitInterrupted = 130;
 // stderr, "train_moe: ...", and its documented code.
 int run_app(CLI::App& app, int argc, char** argv, const std::function<int()>& body);
 
+// One line on stderr, "train_moe: ...". Messages quote names from files and arguments: control characters do
+// not reach the terminal.
+void print_error(const CLI::App& app, std::string message);
+
 // From here on the first SIGINT, SIGTERM or SIGPIPE only sets interrupt_code(), and a second ends the
 // process; SIGUSR1 sets what take_save_request() gives.
 void watch_interrupts();

@@ -1,6 +1,7 @@
 #include "model/json.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <set>
 #include <utility>
@@ -103,6 +104,24 @@ void ObjectReader::convert(const char* key, const json& j, bool& value) const {
 void ObjectReader::convert(const char* key, const json& j, std::string& value) const {
   if (!j.is_string()) throw wrong(key, "a string");
   value = j.get<std::string>();
+}
+
+std::string json_text(const json& value) {
+  return value.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+json number_to_json(double value) {
+  if (std::isfinite(value)) return value;
+  if (std::isnan(value)) return "NaN";
+  return value > 0 ? "Infinity" : "-Infinity";
+}
+
+double number_from_json(const json& value) {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  if (value == "NaN") return std::numeric_limits<double>::quiet_NaN();
+  if (value == "Infinity") return kInfinity;
+  if (value == "-Infinity") return -kInfinity;
+  return value.get<double>();
 }
 
 }  // namespace moe

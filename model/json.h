@@ -1,5 +1,5 @@
 #pragma once
-// JSON from outside, read strictly.
+// JSON from outside, read strictly, and JSON for others.
 
 #include <cstdint>
 #include <nlohmann/json.hpp>
@@ -49,5 +49,13 @@ class ObjectReader {
   ErrorKind kind_;
   std::set<std::string> known_;
 };
+
+// On one line. Bytes that are no UTF-8 are replaced by U+FFFD.
+std::string json_text(const nlohmann::json&);
+
+// JSON has no number for them: NaN and the infinities are the texts "NaN", "Infinity" and "-Infinity", as in
+// protobuf's JSON. Reading throws nlohmann::json::exception for what is neither such a text nor a number.
+nlohmann::json number_to_json(double);
+double number_from_json(const nlohmann::json&);
 
 }  // namespace moe
