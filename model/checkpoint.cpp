@@ -43,8 +43,8 @@ void check_agreement(const Checkpoint& c, const fs::path& config_path) {
     throw error(ErrorKind::checkpoint, "{}: {}", config_path.string(), e.what());
   }
   if (c.model.vocab_size != c.tokenizer.size())
-    throw error(ErrorKind::checkpoint, "{}: vocab_size is {}, but {} has {} characters", config_path.string(),
-                c.model.vocab_size, kTokenizer, c.tokenizer.size());
+    throw error(ErrorKind::checkpoint, "{}: vocab_size is {}, but {} has {} {}", config_path.string(),
+                c.model.vocab_size, kTokenizer, c.tokenizer.size(), c.tokenizer.units());
   double elements = 0;
   for (const auto& e : c.weights.entries())
     elements += static_cast<double>(e.end - e.begin) / static_cast<double>(size_of(e.dtype));
@@ -66,8 +66,7 @@ std::string list_of(const std::vector<std::string>& names) {
 }  // namespace
 
 void save_checkpoint(const fs::path& folder, const ModelConfig& model, const TrainConfig& training,
-                     const CharTokenizer& tokenizer, std::span<const Parameter> parameters,
-                     Metadata metadata) {
+                     const Tokenizer& tokenizer, std::span<const Parameter> parameters, Metadata metadata) {
   create_folder(folder);
   const std::string config_json = to_json(model, training), tokenizer_json = tokenizer.to_json();
   metadata[kConfigChecksum] = checksum(config_json);
@@ -94,7 +93,7 @@ Checkpoint load_checkpoint(const fs::path& folder) {
   check_companion(c.weights, kConfigChecksum, config_json, config_path);
   check_companion(c.weights, kTokenizerChecksum, tokenizer_json, tokenizer_path);
   from_json(config_json, config_path.string(), ErrorKind::checkpoint, c.model, c.training);
-  c.tokenizer = CharTokenizer::from_json(tokenizer_json, tokenizer_path.string(), ErrorKind::checkpoint);
+  c.tokenizer = Tokenizer::from_json(tokenizer_json, tokenizer_path.string(), ErrorKind::checkpoint);
   check_agreement(c, config_path);
   return c;
 }

@@ -2,7 +2,7 @@
 // A trained model on disk: a folder of three files that Hugging Face's libraries can open as well.
 //
 //   config.json        what the model is and how it was trained
-//   tokenizer.json     its characters
+//   tokenizer.json     its characters or tokens
 //   model.safetensors  its parameters; the metadata holds the step, the losses, and checksums of all three
 //   files
 //
@@ -23,12 +23,12 @@ namespace moe {
 
 // Creates the folder if need be. Throws ErrorKind::resource; the older model in the folder is intact then.
 void save_checkpoint(const std::filesystem::path& folder, const ModelConfig&, const TrainConfig&,
-                     const CharTokenizer&, std::span<const Parameter>, Metadata = {});
+                     const Tokenizer&, std::span<const Parameter>, Metadata = {});
 
 struct Checkpoint {
   ModelConfig model;
   TrainConfig training;
-  CharTokenizer tokenizer;
+  Tokenizer tokenizer;
   Safetensors weights;
 
   // Fills the parameters of a model that was built from `model`. Throws ErrorKind::checkpoint, naming the
