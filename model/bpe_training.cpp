@@ -103,8 +103,7 @@ class Training {
   // Pairs that became more frequent are queued again. Those that became rarer are met in next().
   void queue_changed() {
     std::ranges::sort(changed_, {}, key);
-    const auto [begin, end] = std::ranges::unique(changed_);
-    changed_.erase(begin, end);
+    changed_.erase(std::unique(changed_.begin(), changed_.end()), changed_.end());
     for (const Merge pair : changed_)
       if (const int64_t count = pairs_.at(key(pair)).count; count >= kFewest) queue_.push({count, pair});
     changed_.clear();

@@ -28,14 +28,15 @@ Error unknown_characters(const std::set<char32_t>& unknown, const std::string& w
 
 CharTokenizer CharTokenizer::from_text(std::string_view text) {
   std::vector<bool> occurs(kCharacters);
+  std::u32string characters;
   for (size_t at = 0; at < text.size();) {
     const char32_t c = next_character(text, at);
     require(c != kNoCharacter, "tokenizer: the text is not valid UTF-8");
+    if (occurs[c]) continue;
     occurs[c] = true;
+    characters += c;
   }
-  std::u32string characters;
-  for (char32_t c = 0; c < kCharacters; ++c)
-    if (occurs[c]) characters += c;
+  std::ranges::sort(characters);
   return CharTokenizer(std::move(characters));
 }
 

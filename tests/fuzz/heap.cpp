@@ -37,6 +37,13 @@ void* operator new(size_t bytes) {
 void* operator new(size_t bytes, std::align_val_t alignment) {
   return take(bytes, static_cast<size_t>(alignment));
 }
+void* operator new(size_t bytes, const std::nothrow_t&) noexcept {
+  try {
+    return take(bytes, 1);
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
+}
 void operator delete(void* block) noexcept {
   give_back(block);
 }
@@ -47,6 +54,17 @@ void operator delete(void* block, std::align_val_t) noexcept {
   give_back(block);
 }
 void operator delete(void* block, size_t, std::align_val_t) noexcept {
+  give_back(block);
+}
+
+// AddressSanitizer has array forms of its own, which do not call the others.
+void* operator new[](size_t bytes) {
+  return take(bytes, 1);
+}
+void operator delete[](void* block) noexcept {
+  give_back(block);
+}
+void operator delete[](void* block, size_t) noexcept {
   give_back(block);
 }
 
