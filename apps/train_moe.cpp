@@ -13,10 +13,10 @@ using namespace moe;
 
 // What a run is told about before it starts.
 void introduce(Progress& progress, const TrainOptions& o, const Corpus& corpus, const MemoryPlan& memory,
-               const std::string& device_reason) {
+               const char* units, const std::string& device_reason) {
   const auto bytes = [](int64_t n) { return format_bytes(static_cast<double>(n)); };
-  progress.note(fmt::format("text    {}: {} characters, {} different ones; {} train, {} validate", o.text,
-                            corpus.ids.size(), o.model.vocab_size, corpus.train().size(),
+  progress.note(fmt::format("text    {}: {} {}, {} different ones; {} train, {} validate", o.text,
+                            corpus.ids.size(), units, o.model.vocab_size, corpus.train().size(),
                             corpus.validation().size()));
   progress.note("model   " + describe(o.model));
   progress.note(fmt::format("memory  {}: parameters {}, gradients {}, optimizer {}, activations {}",
@@ -69,19 +69,22 @@ int train(TrainOptions& o) {
 
   const std::string text = load_text(o.text);
   if (o.resume) require_same_text(*o.resume, o.text, text);
-  const CharTokenizer tokenizer = o.resume ? o.resume->checkpoint.tokenizer : CharTokenizer::from_text(text);
+  const Tokenizer tokenizer = o.resume ? o.resume->checkpoint.tokenizer
+                                       : Tokenizer::from_text(text, o.training.tokenizer, o.training.vocab_size);
   o.model.vocab_size = tokenizer.size();
   o.model.validate();
   o.training.validate(o.model);
   if (o.resume) require_same_run(*o.resume, o.model, o.training, o.allow_changes);
   const Corpus corpus{tokenizer.encode(text, o.text)};
   corpus.require_blocks(o.model.block_size, o.text);
+  o.run.tokens_per_character =
+      static_cast<double>(corpus.ids.size()) / static_cast<double>(count_characters(text));
   const MemoryPlan memory = plan_memory(o.model, o.training, available_memory());
   RunFolder folder(o.out);
   watch_interrupts();
 
   Progress progress(stdout, TerminalStyle::of(stdout), o.training.eval_interval);
-  introduce(progress, o, corpus, memory, device_reason);
+  introduce(progress, o, corpus, memory, tokenizer.units(), device_reason);
   const MoeLm model(o.model);
   Trainer trainer(model, o.training, corpus, memory);
   Run run(folder, o.run, o.training, tokenizer, model, trainer, progress,

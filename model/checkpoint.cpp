@@ -54,8 +54,8 @@ void check_agreement(const Checkpoint& c, const fs::path& config_path) {
     throw error(ErrorKind::checkpoint, "{}: {}", config_path.string(), e.what());
   }
   if (c.model.vocab_size != c.tokenizer.size())
-    throw error(ErrorKind::checkpoint, "{}: vocab_size is {}, but {} has {} characters", config_path.string(),
-                c.model.vocab_size, kTokenizerFile, c.tokenizer.size());
+    throw error(ErrorKind::checkpoint, "{}: vocab_size is {}, but {} has {} {}", config_path.string(),
+                c.model.vocab_size, kTokenizerFile, c.tokenizer.size(), c.tokenizer.units());
   double elements = 0;
   for (const auto& e : c.weights.entries())
     elements += static_cast<double>(e.end - e.begin) / static_cast<double>(size_of(e.dtype));
@@ -77,7 +77,7 @@ std::string list_of(const std::vector<std::string>& names) {
 }  // namespace
 
 int64_t save_checkpoint(const fs::path& folder, const ModelConfig& model, const TrainConfig& training,
-                        const CharTokenizer& tokenizer, std::span<const Parameter> parameters,
+                        const Tokenizer& tokenizer, std::span<const Parameter> parameters,
                         Metadata metadata, const TrainingFiles* more) {
   // Each file's pieces, in the order in which the files take their places.
   std::vector<std::pair<const char*, std::vector<Bytes>>> files;
@@ -134,7 +134,7 @@ Checkpoint load_checkpoint(const fs::path& run_or_checkpoint) {
   check_companion(c.weights, kConfigChecksum, config_json, config_path);
   check_companion(c.weights, kTokenizerChecksum, tokenizer_json, tokenizer_path);
   from_json(config_json, config_path.string(), ErrorKind::checkpoint, c.model, c.training);
-  c.tokenizer = CharTokenizer::from_json(tokenizer_json, tokenizer_path.string(), ErrorKind::checkpoint);
+  c.tokenizer = Tokenizer::from_json(tokenizer_json, tokenizer_path.string(), ErrorKind::checkpoint);
   check_agreement(c, config_path);
   return c;
 }

@@ -2,7 +2,7 @@
 // A trained model on disk: a folder of three files that Hugging Face's libraries can open as well.
 //
 //   config.json        what the model is and how it was trained
-//   tokenizer.json     its characters
+//   tokenizer.json     its characters or tokens
 //   model.safetensors  its parameters; the metadata holds the step, the losses, and checksums of all files
 //
 // A checkpoint that training can go on from holds two more:
@@ -44,13 +44,13 @@ struct TrainingFiles {
 // Creates the folder if need be. Returns the bytes written. Throws ErrorKind::resource, with the bytes that
 // all files need; the older model in the folder is intact then.
 int64_t save_checkpoint(const std::filesystem::path& folder, const ModelConfig&, const TrainConfig&,
-                        const CharTokenizer&, std::span<const Parameter>, Metadata = {},
+                        const Tokenizer&, std::span<const Parameter>, Metadata = {},
                         const TrainingFiles* = nullptr);
 
 struct Checkpoint {
   ModelConfig model;
   TrainConfig training;
-  CharTokenizer tokenizer;
+  Tokenizer tokenizer;
   Safetensors weights;
 
   // Fills the parameters of a model that was built from `model`. Throws ErrorKind::checkpoint, naming the

@@ -71,6 +71,11 @@ const std::vector<std::string>& words_of<GatePolicy>() {
   return words;
 }
 template <>
+const std::vector<std::string>& words_of<TokenizerKind>() {
+  static const std::vector<std::string> words = {"char", "bpe"};
+  return words;
+}
+template <>
 const std::vector<std::string>& words_of<Schedule>() {
   static const std::vector<std::string> words = {"constant", "linear", "cosine", "wsd"};
   return words;
@@ -131,6 +136,7 @@ void TrainConfig::validate(const ModelConfig& model) const {
   check_range("max_skips", max_skips, 1, kMaxExtent);
   check_range("max_rewinds", max_rewinds, 0, kMaxExtent);
   check_range("seed", seed, 0, std::numeric_limits<int64_t>::max());
+  check_range("vocab_size", vocab_size, BpeTokenizer::kBytes, BpeTokenizer::kMaxVocabulary);
   if (batch_size > kMaxExtent / (model.block_size * model.top_k))
     throw error(ErrorKind::usage,
                 "--batch-size {} times --block-size {} times --top-k {} is more than {} rows", batch_size,

@@ -1,10 +1,11 @@
 #pragma once
 // What a training run says while it goes: on a terminal one line rewritten in place, into a pipe or a file
-// plain lines. Losses are in nats; bits per character are loss / ln 2.
+// plain lines. Losses are in nats a token.
 
 #include <cstdint>
 #include <cstdio>
 #include <functional>
+#include <numbers>
 #include <string>
 #include <string_view>
 
@@ -28,6 +29,9 @@ struct EvalReport {
   int64_t step = 0;
   double train = 0, val = 0;  // mean cross-entropy, nats a token
   double seconds = 0;         // the evaluation took
+  double tokens_per_character = 1;
+
+  double bits_per_character(double nats) const { return nats / std::numbers::ln2 * tokens_per_character; }
 };
 
 // How a stream wants to be written to.

@@ -15,7 +15,7 @@ std::optional<std::filesystem::path> model_folder(const std::filesystem::path& r
   return {};
 }
 
-std::vector<std::string> symbols_of(const CharTokenizer& tokenizer) {
+std::vector<std::string> symbols_of(const Tokenizer& tokenizer) {
   std::vector<std::string> symbols;
   for (int32_t id = 0; id < tokenizer.size(); ++id) symbols.push_back(tokenizer.decode(id));
   return symbols;

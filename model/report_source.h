@@ -17,7 +17,7 @@ namespace moe {
 std::optional<std::filesystem::path> model_folder(const std::filesystem::path& run);
 
 // The text of each token id.
-std::vector<std::string> symbols_of(const CharTokenizer& tokenizer);
+std::vector<std::string> symbols_of(const Tokenizer& tokenizer);
 
 // What a routing map is drawn of.
 struct Passage {

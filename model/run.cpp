@@ -4,12 +4,12 @@
 
 #include <chrono>
 #include <cmath>
-#include <numbers>
 #include <system_error>
 #include <utility>
 
 #include "model/generate.h"
 #include "model/schedule.h"
+#include "model/text.h"
 
 namespace moe {
 namespace {
@@ -45,15 +45,15 @@ MetricRow row_of(const EvalReport& r) {
           unix_time(),
           {{"train_loss", r.train},
            {"val_loss", r.val},
-           {"train_bits_per_character", r.train / std::numbers::ln2},
-           {"val_bits_per_character", r.val / std::numbers::ln2},
+           {"train_bits_per_character", r.bits_per_character(r.train)},
+           {"val_bits_per_character", r.bits_per_character(r.val)},
            {"eval_seconds", r.seconds}}};
 }
 
 }  // namespace
 
 Run::Run(RunFolder& folder, const RunOptions& options, const TrainConfig& config,
-         const CharTokenizer& tokenizer, const MoeLm& model, Trainer& trainer, Progress& progress,
+         const Tokenizer& tokenizer, const MoeLm& model, Trainer& trainer, Progress& progress,
          RunRequests requests)
     : folder_(folder),
       options_(options),
@@ -166,7 +166,8 @@ bool Run::evaluate() {
   const auto start = std::chrono::steady_clock::now();
   const EvalStats eval = trainer_.evaluate(state_.step, requests_.stop);
   if (requests_.stop()) return false;
-  const EvalReport result{state_.step, eval.train, eval.validation, seconds_since(start)};
+  const EvalReport result{state_.step, eval.train, eval.validation, seconds_since(start),
+                          options_.tokens_per_character};
   report(row_of(result));
   progress_.evaluation(result);
   state_.evaluated = state_.step;
@@ -270,8 +271,9 @@ std::string Run::sample() const {
   Generator generator(model_, {}, static_cast<uint64_t>(config_.seed));
   generator.feed(default_prompt(tokenizer_));
   std::string text;
-  for (int i = 0; i < kSampleTokens; ++i) text += tokenizer_.decode(generator.next());
-  return text;
+  Utf8Stream characters;
+  for (int i = 0; i < kSampleTokens; ++i) text += characters.push(tokenizer_.decode(generator.next()));
+  return text + characters.finish();
 }
 
 void Run::save_sample() const {

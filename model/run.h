@@ -22,6 +22,7 @@ struct RunOptions {
   int64_t keep = 2;             // newest checkpoints to keep besides latest and best; 0: all
   int64_t save_interval = 0;    // steps between checkpoints; 0: one with each evaluation
   int64_t sample_interval = 0;  // steps between samples of text; 0: none
+  double tokens_per_character = 1;  // of the text, for losses in bits per character
 };
 
 // Somebody who looks on: a tracker, a picture. Each member may be left out. None may change the run; they run
@@ -47,7 +48,7 @@ struct RunRequests {
 class Run {
  public:
   // All but the options must outlive the run. The model need not be initialised.
-  Run(RunFolder&, const RunOptions&, const TrainConfig&, const CharTokenizer&, const MoeLm&, Trainer&,
+  Run(RunFolder&, const RunOptions&, const TrainConfig&, const Tokenizer&, const MoeLm&, Trainer&,
       Progress&, RunRequests);
 
   void attach(RunObserver observer);
@@ -65,7 +66,7 @@ class Run {
 
   const TrainerState& state() const { return state_; }
   bool out_of_patience() const;
-  // 250 characters by the model as it is.
+  // 250 tokens by the model as it is.
   std::string sample() const;
 
  private:
@@ -85,7 +86,7 @@ class Run {
   RunFolder& folder_;
   RunOptions options_;
   const TrainConfig& config_;
-  const CharTokenizer& tokenizer_;
+  const Tokenizer& tokenizer_;
   const MoeLm& model_;
   Trainer& trainer_;
   Progress& progress_;

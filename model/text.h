@@ -27,6 +27,19 @@ char32_t next_character(std::string_view text, size_t& at);
 
 void append_utf8(std::string& text, char32_t character);
 
+// Makes whole characters of bytes that come in pieces, as those of tokens do. Each longest run of bytes that
+// can no longer become a character comes out as one U+FFFD, as the Unicode Standard recommends.
+class Utf8Stream {
+ public:
+  // What can be shown now. The first bytes of a character wait for its last.
+  std::string push(std::string_view bytes);
+  // At the end: U+FFFD when a character was begun, "" otherwise.
+  std::string finish();
+
+ private:
+  std::string pending_;
+};
+
 // For messages: 'é' (U+00E9), and U+000A alone for what has no visible form or would disturb a terminal.
 std::string describe(char32_t character);
 

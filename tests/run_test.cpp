@@ -73,7 +73,7 @@ struct RunInMemory {
   TrainConfig config;
   RunOptions options;
   RunFolder folder;
-  CharTokenizer tokenizer;
+  Tokenizer tokenizer;
   SmallRun small;
   Progress progress;
   Run run;
