@@ -201,8 +201,13 @@ void Mlflow::report_end() {
   const int64_t lost = spool_.lost() + static_cast<int64_t>(spool_.waiting());
   if (lost > 0) say_(fmt::format("mlflow: {} rows are lost: {}", lost, spool_.problem()));
   if (problem_.empty() && sender_.run()) return say_("mlflow  " + client_.page(*sender_.run()));
-  say_(fmt::format("mlflow: {} rows are not sent ({}); later: ./mlflow-sync {}",
-                   count_rows(spool_.path(), sender_.offset()), problem_, out_.string()));
+  const std::string reason = problem_.empty() ? "the server did not answer in time" : problem_;
+  try {
+    say_(fmt::format("mlflow: {} rows are not sent ({}); later: ./mlflow-sync {}",
+                     count_rows(spool_.path(), sender_.offset()), reason, out_.string()));
+  } catch (const Error& e) {
+    say_(fmt::format("mlflow: what was not sent is lost: {}", e.what()));
+  }
 }
 
 }  // namespace moe

@@ -15,9 +15,9 @@ using nlohmann::json;
 constexpr const char* kApi = "/api/2.0/mlflow/";
 constexpr const char* kFilesApi = "/api/2.0/mlflow-artifacts/artifacts/";
 constexpr std::string_view kFilesScheme = "mlflow-artifacts:/";
-// The protocol's limits. Values are cut to what servers before 2.10 take; with names of at most 250 bytes,
-// none of our requests comes near the limit of 1 MB.
-constexpr size_t kMetricsARequest = 1000, kTextsARequest = 100, kLongestName = 250, kLongestValue = 500;
+// The protocol's other limits. Values are cut to what servers before 2.10 take; with names of at most 250
+// bytes, none of our requests comes near the limit of 1 MB.
+constexpr size_t kTextsARequest = 100, kLongestName = 250, kLongestValue = 500;
 
 std::string text_at(const json& object, const char* key) {
   const auto it = object.is_object() ? object.find(key) : object.end();

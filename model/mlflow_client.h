@@ -24,6 +24,9 @@ struct MlflowMetric {
   int64_t step = 0;
 };
 
+// The protocol's limit.
+inline constexpr size_t kMetricsARequest = 1000;
+
 enum class RunStatus { running, finished, failed, killed };
 
 struct MlflowRun {

@@ -11,7 +11,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kRunTag = "makemoe.run";
-constexpr size_t kMetricsARequest = 1000;
 
 int64_t milliseconds(double seconds) {
   return std::llround(seconds * 1000);
