@@ -7,6 +7,13 @@
 #include "core/file.h"
 
 namespace moe {
+
+template <>
+const std::vector<std::string>& words_of<TokenizerKind>() {
+  static const std::vector<std::string> words = {"char", "bpe"};
+  return words;
+}
+
 namespace {
 
 constexpr int64_t kMaxConfigBytes = 1 << 20;
@@ -66,6 +73,12 @@ void add_train_options(CLI::App& app, TrainOptions& o) {
       ->type_name("auto|cpu|cuda")
       ->capture_default_str()
       ->group("Run");
+  add_word_option(app, "--tokenizer", o.tokenizer,
+                  "a token is a character, or a piece of a word (byte pairs)");
+  app.add_option("--vocab-size", o.vocab_size, "tokens that --tokenizer bpe learns, at most")
+      ->check(CLI::Range(BpeTokenizer::kBytes, BpeTokenizer::kMaxVocabulary).description(""))
+      ->capture_default_str();
+  for (const char* name : {"--tokenizer", "--vocab-size"}) app.get_option(name)->group("Run");
   add_threads_option(app, o.threads);
   app.get_option("--threads")->group("Run");
   app.add_flag("--print-config", o.print_config, "print the configuration as JSON and leave")->group("Run");

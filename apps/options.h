@@ -5,6 +5,7 @@
 #include <string>
 
 #include "model/config.h"
+#include "model/tokenizer.h"
 
 namespace moe {
 
@@ -14,6 +15,8 @@ struct TrainOptions {
   std::string device = "auto";
   int threads = 0;
   bool print_config = false;
+  TokenizerKind tokenizer = TokenizerKind::character;
+  int64_t vocab_size = 4096;  // of byte pairs
   ModelConfig model;
   TrainConfig training;
 };

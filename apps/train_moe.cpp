@@ -27,7 +27,8 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 // The model under training and all that is saved with it.
 struct Training {
   const TrainOptions& options;
-  const CharTokenizer& tokenizer;
+  const Tokenizer& tokenizer;
+  double tokens_per_character;
   const MoeLm& model;
   Trainer& trainer;
   Progress& progress;
@@ -50,7 +51,7 @@ void Training::evaluate() {
   const auto start = std::chrono::steady_clock::now();
   const EvalStats eval = trainer.evaluate(step, interrupt_code);
   if (interrupt_code()) return;
-  progress.evaluation({step, eval.train, eval.validation, seconds_since(start)});
+  progress.evaluation({step, eval.train, eval.validation, seconds_since(start), tokens_per_character});
   evaluated = {{"eval_step", std::to_string(step)},
                {"train_loss", fmt::format("{:.6f}", eval.train)},
                {"val_loss", fmt::format("{:.6f}", eval.validation)}};
@@ -84,12 +85,13 @@ int Training::run() {
   return interrupt_code();
 }
 
-std::string sample(const MoeLm& model, const CharTokenizer& tokenizer, int64_t seed) {
+std::string sample(const MoeLm& model, const Tokenizer& tokenizer, int64_t seed) {
   Generator generator(model, {}, static_cast<uint64_t>(seed));
   generator.feed(default_prompt(tokenizer));
+  Utf8Stream stream;
   std::string text;
-  for (int i = 0; i < kSampleTokens; ++i) text += tokenizer.decode(generator.next());
-  return text;
+  for (int i = 0; i < kSampleTokens; ++i) text += stream.push(tokenizer.decode(generator.next()));
+  return text + stream.finish();
 }
 
 int train(TrainOptions& o) {
@@ -105,7 +107,7 @@ int train(TrainOptions& o) {
   set_threads(o.threads);
 
   const std::string text = load_text(o.text);
-  const CharTokenizer tokenizer = CharTokenizer::from_text(text);
+  const Tokenizer tokenizer = Tokenizer::from_text(text, o.tokenizer, o.vocab_size);
   o.model.vocab_size = tokenizer.size();
   o.model.validate();
   o.training.validate(o.model);
@@ -117,8 +119,8 @@ int train(TrainOptions& o) {
 
   Progress progress(stdout, TerminalStyle::of(stdout), o.training.eval_interval);
   const auto bytes = [](int64_t n) { return format_bytes(static_cast<double>(n)); };
-  progress.note(fmt::format("text    {}: {} characters, {} different ones; {} train, {} validate", o.text,
-                            corpus.ids.size(), tokenizer.size(), corpus.train().size(),
+  progress.note(fmt::format("text    {}: {} {}, {} different ones; {} train, {} validate", o.text,
+                            corpus.ids.size(), tokenizer.units(), tokenizer.size(), corpus.train().size(),
                             corpus.validation().size()));
   progress.note("model   " + describe(o.model));
   progress.note(fmt::format("memory  {}: parameters {}, gradients {}, optimizer {}, activations {}",
@@ -130,7 +132,9 @@ int train(TrainOptions& o) {
   model.initialise(static_cast<uint64_t>(o.training.seed));
   Trainer trainer(model, o.training, corpus, memory);
   watch_interrupts();
-  Training training{o, tokenizer, model, trainer, progress};
+  const double tokens_per_character =
+      static_cast<double>(corpus.ids.size()) / static_cast<double>(count_characters(text));
+  Training training{o, tokenizer, tokens_per_character, model, trainer, progress};
   const int code = training.run();
   if (code == kExitOk) {
     progress.note("sample");
@@ -144,7 +148,8 @@ int train(TrainOptions& o) {
 
 int main(int argc, char** argv) {
   CLI::App app(
-      "Trains a sparse mixture-of-experts language model, character by character, on a text.\n"
+      "Trains a sparse mixture-of-experts language model on a text, character by character or by pieces of "
+      "words.\n"
       "Leaves the model in out/ and the one with the lowest validation loss in out/best/.",
       "train_moe");
   TrainOptions options;

@@ -65,7 +65,8 @@ std::string describe(const StepReport& r, double step_seconds) {
 
 std::string describe(const EvalReport& r) {
   return fmt::format("step {:6}  train {:.4f}  val {:.4f}  bits/char {:.2f} train, {:.2f} val", r.step,
-                     r.train, r.val, bits(r.train), bits(r.val));
+                     r.train, r.val, bits(r.train) * r.tokens_per_character,
+                     bits(r.val) * r.tokens_per_character);
 }
 
 Progress::Progress(std::FILE* out, TerminalStyle style, int64_t eval_interval, Clock clock)

@@ -1,6 +1,7 @@
 #pragma once
 // What a training run says while it goes: on a terminal one line rewritten in place, into a pipe or a file
-// plain lines. Losses are in nats; bits per character are loss / ln 2.
+// plain lines. Losses are in nats; bits per character are loss / ln 2,
+// times the tokens of a character.
 
 #include <cstdint>
 #include <cstdio>
@@ -28,6 +29,7 @@ struct EvalReport {
   int64_t step = 0;
   double train = 0, val = 0;  // mean cross-entropy, nats a token
   double seconds = 0;         // the evaluation took
+  double tokens_per_character = 1;
 };
 
 // How a stream wants to be written to.
