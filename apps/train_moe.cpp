@@ -99,7 +99,8 @@ int train(TrainOptions& o) {
 
 int main(int argc, char** argv) {
   CLI::App app(
-      "Trains a sparse mixture-of-experts language model, character by character, on a text.\n"
+      "Trains a sparse mixture-of-experts language model on a text, character by character or by pieces of "
+      "words.\n"
       "Leaves the model in out/ and the one with the lowest validation loss in out/best/. Can be "
       "interrupted\n"
       "at any moment; --resume goes on as if nothing had happened.",

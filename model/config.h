@@ -125,7 +125,7 @@ struct TrainConfig {
   double z_loss = 0;
   int64_t seed = 1337;
   TokenizerKind tokenizer = TokenizerKind::character;
-  int64_t vocab_size = 1024;  // most tokens that byte-pair encoding learns; characters are as many as there are
+  int64_t vocab_size = 4096;  // most tokens that byte-pair encoding learns; characters are as many as there are
 
   bool has_auxiliary_loss() const {
     return importance_loss != 0 || load_loss != 0 || balance_loss != 0 || z_loss != 0;
@@ -158,8 +158,8 @@ struct TrainConfig {
     f("max_skips", c.max_skips, "steps skipped in a row before the run rewinds to its last checkpoint");
     f("max_rewinds", c.max_rewinds, "rewinds to a checkpoint before the run ends with code 6");
     f("seed", c.seed, "of all random numbers");
-    f("tokenizer", c.tokenizer, "what the model reads and writes: characters, or byte-pair encoding");
-    f("vocab_size", c.vocab_size, "most tokens that --tokenizer bpe learns, at least 256");
+    f("tokenizer", c.tokenizer, "a token is a character, or a piece of a word (byte pairs)");
+    f("vocab_size", c.vocab_size, "tokens that --tokenizer bpe learns, at most");
   }
 };
 

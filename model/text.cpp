@@ -82,6 +82,10 @@ char32_t next_character(std::string_view text, size_t& at) {
   return reading.character;
 }
 
+int64_t count_characters(std::string_view text) {
+  return std::ranges::count_if(text, [](char b) { return (static_cast<unsigned char>(b) & 0xC0) != 0x80; });
+}
+
 std::string Utf8Stream::push(std::string_view bytes) {
   pending_ += bytes;
   std::string text;

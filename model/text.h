@@ -2,6 +2,7 @@
 // Text from outside: UTF-8 files and strings, and the characters (Unicode code points) in them.
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <string_view>
@@ -24,6 +25,9 @@ void check_text(std::string_view text, const std::string& what);
 // kNoCharacter and leaves `at`.
 inline constexpr char32_t kNoCharacter = 0xFFFFFFFF;
 char32_t next_character(std::string_view text, size_t& at);
+
+// How many characters a valid text has.
+int64_t count_characters(std::string_view text);
 
 void append_utf8(std::string& text, char32_t character);
 

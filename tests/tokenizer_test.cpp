@@ -45,6 +45,7 @@ TEST_CASE("every character survives UTF-8", "[tokenizer]") {
   const std::string text = all_of_unicode();
   const std::u32string characters = characters_of(text);
   REQUIRE(characters.size() == 0x110000 - 1 - 0x800);
+  CHECK(count_characters(text) == static_cast<int64_t>(characters.size()));
   CHECK(characters.front() == 1);
   CHECK(characters.back() == 0x10FFFF);
   CHECK(std::is_sorted(characters.begin(), characters.end()));
