@@ -69,8 +69,9 @@ int train(TrainOptions& o) {
 
   const std::string text = load_text(o.text);
   if (o.resume) require_same_text(*o.resume, o.text, text);
-  const Tokenizer tokenizer = o.resume ? o.resume->checkpoint.tokenizer
-                                       : Tokenizer::from_text(text, o.training.tokenizer, o.training.vocab_size);
+  const Tokenizer tokenizer = o.resume
+                                  ? o.resume->checkpoint.tokenizer
+                                  : Tokenizer::from_text(text, o.training.tokenizer, o.training.vocab_size);
   o.model.vocab_size = tokenizer.size();
   o.model.validate();
   o.training.validate(o.model);

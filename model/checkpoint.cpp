@@ -77,8 +77,8 @@ std::string list_of(const std::vector<std::string>& names) {
 }  // namespace
 
 int64_t save_checkpoint(const fs::path& folder, const ModelConfig& model, const TrainConfig& training,
-                        const Tokenizer& tokenizer, std::span<const Parameter> parameters,
-                        Metadata metadata, const TrainingFiles* more) {
+                        const Tokenizer& tokenizer, std::span<const Parameter> parameters, Metadata metadata,
+                        const TrainingFiles* more) {
   // Each file's pieces, in the order in which the files take their places.
   std::vector<std::pair<const char*, std::vector<Bytes>>> files;
   std::vector<std::string> texts(3);

@@ -125,7 +125,8 @@ struct TrainConfig {
   double z_loss = 0;
   int64_t seed = 1337;
   TokenizerKind tokenizer = TokenizerKind::character;
-  int64_t vocab_size = 4096;  // most tokens that byte-pair encoding learns; characters are as many as there are
+  int64_t vocab_size =
+      4096;  // most tokens that byte-pair encoding learns; characters are as many as there are
 
   bool has_auxiliary_loss() const {
     return importance_loss != 0 || load_loss != 0 || balance_loss != 0 || z_loss != 0;

@@ -52,9 +52,8 @@ MetricRow row_of(const EvalReport& r) {
 
 }  // namespace
 
-Run::Run(RunFolder& folder, const RunOptions& options, const TrainConfig& config,
-         const Tokenizer& tokenizer, const MoeLm& model, Trainer& trainer, Progress& progress,
-         RunRequests requests)
+Run::Run(RunFolder& folder, const RunOptions& options, const TrainConfig& config, const Tokenizer& tokenizer,
+         const MoeLm& model, Trainer& trainer, Progress& progress, RunRequests requests)
     : folder_(folder),
       options_(options),
       config_(config),

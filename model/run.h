@@ -19,9 +19,9 @@ namespace moe {
 
 // What no number of the run depends on.
 struct RunOptions {
-  int64_t keep = 2;             // newest checkpoints to keep besides latest and best; 0: all
-  int64_t save_interval = 0;    // steps between checkpoints; 0: one with each evaluation
-  int64_t sample_interval = 0;  // steps between samples of text; 0: none
+  int64_t keep = 2;                 // newest checkpoints to keep besides latest and best; 0: all
+  int64_t save_interval = 0;        // steps between checkpoints; 0: one with each evaluation
+  int64_t sample_interval = 0;      // steps between samples of text; 0: none
   double tokens_per_character = 1;  // of the text, for losses in bits per character
 };
 
@@ -48,8 +48,8 @@ struct RunRequests {
 class Run {
  public:
   // All but the options must outlive the run. The model need not be initialised.
-  Run(RunFolder&, const RunOptions&, const TrainConfig&, const Tokenizer&, const MoeLm&, Trainer&,
-      Progress&, RunRequests);
+  Run(RunFolder&, const RunOptions&, const TrainConfig&, const Tokenizer&, const MoeLm&, Trainer&, Progress&,
+      RunRequests);
 
   void attach(RunObserver observer);
 
