@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include "apps/run_app.h"
+#include "apps/tracking_options.h"
 #include "core/file.h"
 
 namespace moe {
@@ -112,6 +113,8 @@ void add_run_options(CLI::App& app, TrainOptions& o) {
   option("--save-interval", o.run.save_interval, "steps between checkpoints; 0: one with each evaluation")
       ->check(range);
   option("--sample-interval", o.run.sample_interval, "steps between samples of text; 0: none")->check(range);
+  app.add_flag("!--no-report", o.report, "write neither routing.jsonl nor report.html")->group("Run");
+  add_tracking_options(app, o.tracking);
   option("--device", o.device, "where to compute")
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}).description(""))
       ->type_name("auto|cpu|cuda");

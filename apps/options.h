@@ -9,6 +9,7 @@
 #include "model/config.h"
 #include "model/resume.h"
 #include "model/run.h"
+#include "model/tracking.h"
 
 namespace moe {
 
@@ -19,6 +20,8 @@ struct TrainOptions {
   int threads = 0;
   bool print_config = false;
   RunOptions run;
+  TrackingOptions tracking;
+  bool report = true;  // pictures of the run
   bool allow_changes = false;
   std::optional<TrainingPoint> resume;  // the checkpoint to go on from
   std::vector<std::string> damaged;     // newer ones that could not be taken, a line each

@@ -1,5 +1,6 @@
 // train_moe: from a text to a model.
 
+#include "apps/observers.h"
 #include "apps/options.h"
 #include "apps/run_app.h"
 #include "core/memory.h"
@@ -90,8 +91,11 @@ int train(TrainOptions& o) {
   Trainer trainer(model, o.training, corpus, memory);
   Run run(folder, o.run, o.training, tokenizer, model, trainer, progress,
           {interrupt_code, take_save_request});
+  const bool resumed = o.resume.has_value();
   begin(run, folder, o, progress, text);
+  Observers observers(run, o, tokenizer, corpus, model, progress, resumed);
   const int code = run.run();
+  observers.finish(code);
   say_how_it_ended(run, o, progress, code);
   return code;
 }

@@ -29,13 +29,13 @@ struct RunShop : TempFolder {
           "--eval-interval", "7",      "--eval-iters",   "2",    "--accumulate",        "2",
           "--schedule",      "cosine", "--warmup-iters", "5",    "--min-learning-rate", "1e-5",
           "--grad-clip",     "1",      "--balance-loss", "0.01", "--capacity-factor",   "1.25",
-          "--save-interval", "5"})
+          "--save-interval", "5",      "--no-report"})
       a.emplace_back(word);
     a.insert(a.end(), more.begin(), more.end());
     return a;
   }
   Arguments resuming(const std::string& out, const Arguments& more = {}) const {
-    Arguments a{"train_moe", "text.txt", "--resume", "auto", "--out", out};
+    Arguments a{"train_moe", "text.txt", "--resume", "auto", "--out", out, "--no-report"};
     a.insert(a.end(), more.begin(), more.end());
     return a;
   }
