@@ -49,9 +49,8 @@ void add_fields(CLI::App& app, const std::string& group, Config& config) {
   });
 }
 
-// The checkpoint that DIR names, or the newest in it when it is a run's folder; o.out becomes that run's
-// folder unless it was given. Going back in a run's own folder is refused: what was made since would be in
-// the way.
+// The checkpoint that `folder` is, or the newest in it when it is a run's; o.out becomes the run's folder
+// unless it was given. Going back in a run's own folder is refused: what was made since is in the way.
 void resume_from(TrainOptions& o, const std::string& folder, bool out_given) {
   namespace fs = std::filesystem;
   if (!fs::is_directory(folder))
@@ -60,7 +59,7 @@ void resume_from(TrainOptions& o, const std::string& folder, bool out_given) {
   const fs::path from = fs::proximate(fs::canonical(folder));
   const bool is_run = !checkpoints_in(from).empty();
   o.resume = is_run ? find_training_point(from, o.damaged) : load_training_point(from);
-  const fs::path run = is_run ? from : fs::proximate(fs::canonical(from).parent_path());
+  const fs::path run = is_run ? from : fs::proximate(o.resume->run_folder());
   if (!out_given) o.out = run.string();
   std::error_code none;
   if (is_run || !fs::equivalent(run, o.out, none)) return;
@@ -91,9 +90,7 @@ void add_run_options(CLI::App& app, TrainOptions& o) {
   // Options take effect in the order of these lines, not in that of the command line.
   app.add_option_function<std::string>(
          "--resume", [&o, &app](const std::string& from) { read_resume(o, from, app.count("--out") > 0); },
-         "continue a run: that of --out, if there is one (auto), or that of DIR; its options hold, others "
-         "are "
-         "refused")
+         "continue the run in --out, if there is one (auto), or that of DIR, with its options")
       ->expected(0, 1)
       ->type_name("[auto|DIR]")
       ->group("Run");

@@ -30,8 +30,7 @@ struct TrainOptions {
 };
 
 // An option for every field: top_k becomes --top-k. What --resume finds is read first, then a configuration
-// file
-// (--config), then they take effect, so that each wins over those before.
+// file (--config), then the options take effect: each wins over those before.
 void add_train_options(CLI::App& app, TrainOptions& options);
 
 // The command that continues this run.

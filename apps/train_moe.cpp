@@ -30,8 +30,7 @@ void introduce(Progress& progress, const TrainOptions& o, const Corpus& corpus, 
 void begin(Run& run, RunFolder& folder, TrainOptions& o, Progress& progress, std::string_view text) {
   for (const std::string& line : o.damaged) progress.note("damaged " + line);
   std::error_code none;
-  const bool in_place =
-      o.resume && std::filesystem::equivalent(o.resume->folder.parent_path(), folder.path(), none);
+  const bool in_place = o.resume && std::filesystem::equivalent(o.resume->run_folder(), folder.path(), none);
   if (!in_place)
     if (const auto older = folder.set_aside())
       progress.note(fmt::format("older   the run that was in {} is in {} now", o.out, older->string()));
@@ -104,11 +103,11 @@ int train(TrainOptions& o) {
 
 int main(int argc, char** argv) {
   CLI::App app(
-      "Trains a sparse mixture-of-experts language model on a text, character by character or by pieces of "
-      "words.\n"
-      "Leaves the model in out/ and the one with the lowest validation loss in out/best/. Can be "
-      "interrupted\n"
-      "at any moment; --resume goes on as if nothing had happened.",
+      "Trains a sparse mixture-of-experts language model on a text, character by character or by pieces of
+"
+      "words. Leaves the model in out/ and the one with the lowest validation loss in out/best/.
+"
+      "Can be interrupted at any moment; --resume goes on as if nothing had happened.",
       "train_moe");
   TrainOptions options;
   add_train_options(app, options);

@@ -74,6 +74,9 @@ struct TrainingPoint {
   Checkpoint checkpoint;
   Safetensors optimizer;
   TrainerState state;
+
+  // The folder of the run that it is part of.
+  std::filesystem::path run_folder() const { return std::filesystem::absolute(folder).parent_path(); }
 };
 
 // Throws ErrorKind::checkpoint unless all five files are there and belong together.

@@ -82,9 +82,9 @@ void Run::start(const DataId& data) {
 }
 
 void Run::continue_from(const TrainingPoint& point) {
-  const fs::path source = point.folder.parent_path() / kMetrics, own = folder_.path() / kMetrics;
+  const fs::path source = point.run_folder() / kMetrics, own = folder_.path() / kMetrics;
   std::error_code code;
-  const bool elsewhere = !fs::equivalent(point.folder.parent_path(), folder_.path(), code);
+  const bool elsewhere = !fs::equivalent(point.run_folder(), folder_.path(), code);
   if (elsewhere && fs::exists(source, code)) {
     fs::copy_file(source, own, fs::copy_options::overwrite_existing, code);
     if (code)
@@ -99,7 +99,11 @@ void Run::continue_from(const TrainingPoint& point) {
   }
   remember_saved();
   progress_.continued(state_.best);
-  if (fs::equivalent(folder_.latest(), point.folder, code)) return;
+  // The next resumption must find this checkpoint, with the options of now.
+  const Checkpoint& c = point.checkpoint;
+  if (fs::equivalent(folder_.latest(), point.folder, code) &&
+      to_json(c.model, c.training) == to_json(model_.config(), config_))
+    return;
   saved_.clear();
   save();
 }

@@ -204,6 +204,27 @@ TEST_CASE("a run can branch off from any checkpoint into another folder, but not
   CHECK(steps_with(shop / "branch", "loss") == counting(20));
 }
 
+TEST_CASE("a run is resumed from inside its own folder, by the name of its checkpoint", "[run]") {
+  const RunShop shop;
+  REQUIRE(run(shop, shop.training("out", 6)).code == 0);
+  Process inside(shop / "out", {"train_moe", "../text.txt", "--resume", "step-00000006"});
+  CHECK(inside.wait() == 0);
+  CHECK_THAT(inside.out(), Contains("resume  step-00000006, after 6 steps"));
+  CHECK(!fs::exists(shop / "out/previous-1"));
+}
+
+TEST_CASE("options changed in a resumed run hold for the next one, even if it is killed at once", "[run]") {
+  const RunShop shop;
+  const Arguments constant{"--schedule", "constant", "--min-learning-rate", "0"};
+  REQUIRE(run(shop, shop.training("out", 6, constant)).code == 0);
+  Process process(shop.path(),
+                  shop.resuming("out", {"--max-iters", "1000000", "--eval-interval", "1000000"}));
+  REQUIRE(process.says("resume "));
+  process.kill(SIGKILL);
+  process.wait();
+  CHECK(load_training_point(shop / "out").checkpoint.training.max_iters == 1000000);
+}
+
 TEST_CASE("when the newest checkpoint is damaged, the one before is taken and that is said", "[run]") {
   const RunShop shop;
   REQUIRE(run(shop, shop.training("whole", 12)).code == 0);
