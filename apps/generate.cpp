@@ -14,6 +14,9 @@
 #include "apps/run_app.h"
 #include "core/parallel.h"
 #include "model/checkpoint.h"
+#include "model/colored_text.h"
+#include "model/progress.h"
+#include "model/routing_map.h"
 #include "model/text.h"
 
 namespace {
@@ -23,6 +26,8 @@ using namespace moe;
 struct Options {
   std::string checkpoint = "out", prompt, file;
   int64_t tokens = 500, seed = 1337;
+  std::string color_experts = "never";  // auto: on a terminal that wants colours
+  int64_t color_layer = -1;             // -1: the last
   bool greedy = false;
   int threads = 0;
   SamplerConfig sampler;
@@ -36,6 +41,47 @@ bool put(const std::string& text) {
   throw error(ErrorKind::resource, "cannot write to stdout: {}", std::strerror(errno));
 }
 
+// The layer whose experts colour the text, or -1 for text without colours.
+int64_t colored_layer(const Options& o, const ModelConfig& model) {
+  if (o.color_layer >= model.n_layer)
+    throw error(ErrorKind::usage, "--color-layer {}: this model has layers 0 to {}", o.color_layer,
+                model.n_layer - 1);
+  const bool wanted =
+      o.color_experts == "always" || (o.color_experts == "auto" && TerminalStyle::of(stdout).color);
+  if (!wanted) return -1;
+  return o.color_layer < 0 ? model.n_layer - 1 : o.color_layer;
+}
+
+// Writes the prompt and the tokens that follow it; returns how many these are. `heard` tells whether anybody
+// reads to the end.
+int64_t write_plain(const Options& o, const Checkpoint& c, Generator& generator, const std::string& prompt,
+                    bool& heard) {
+  heard = put(prompt);
+  int64_t made = 0;
+  Utf8Stream stream;
+  for (; made < o.tokens && heard; ++made) heard = put(stream.push(c.tokenizer.decode(generator.next())));
+  if (heard) heard = put(stream.finish());
+  return made;
+}
+
+// The same in colours. A token's experts are known once the model has seen it, when the next one is asked
+// for.
+int64_t write_colored(const Options& o, const Checkpoint& c, const MoeLm& model, Generator& generator,
+                      std::span<const int32_t> prompt, int64_t layer, bool& heard) {
+  ExpertColors colors;
+  const RoutingMap map = map_routing(model, prompt);
+  for (size_t n = 0; n < prompt.size() && heard; ++n)
+    heard = put(
+        colors.paint(c.tokenizer.decode(prompt[n]), map.expert[map.index(layer, static_cast<int64_t>(n))]));
+  int64_t made = 0;
+  for (; made < o.tokens && heard; ++made) {
+    const std::string text = c.tokenizer.decode(generator.next());
+    heard = put(colors.paint(text, generator.experts()[static_cast<size_t>(layer)]));
+  }
+  if (heard) heard = put(colors.finish());
+  return made;
+}
+
 int generate(Options o) {
   std::signal(SIGPIPE, SIG_IGN);
   set_threads(o.threads);
@@ -47,6 +93,7 @@ int generate(Options o) {
   const std::vector<int32_t> ids =
       prompt.empty() ? default_prompt(checkpoint.tokenizer)
                      : checkpoint.tokenizer.encode(prompt, o.file.empty() ? "--prompt" : o.file);
+  const int64_t layer = colored_layer(o, checkpoint.model);
   const MoeLm model(checkpoint.model, DType::f32, Device::cpu, false);
   checkpoint.copy_to(model.parameters());
   fmt::print(stderr, "{}: {}\n", o.checkpoint, describe(checkpoint.model));
@@ -54,12 +101,11 @@ int generate(Options o) {
   Generator generator(model, o.sampler, static_cast<uint64_t>(o.seed));
   generator.feed(ids);
   const auto start = std::chrono::steady_clock::now();
-  bool heard = put(prompt);
-  int64_t made = 0;
-  Utf8Stream stream;
-  for (; made < o.tokens && heard; ++made)
-    heard = put(stream.push(checkpoint.tokenizer.decode(generator.next())));
-  if (heard) heard = put(stream.finish());
+  bool heard = true;
+  const int64_t made = layer < 0
+                           ? write_plain(o, checkpoint, generator, prompt, heard)
+                           : write_colored(o, checkpoint, model, generator,
+                                           prompt.empty() ? std::span<const int32_t>{} : ids, layer, heard);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (heard && isatty(STDOUT_FILENO)) put("\n");
   fmt::print(stderr, "{} tokens in {:.2f} s, {:.0f} tokens/s\n", made, seconds,
@@ -99,6 +145,17 @@ int main(int argc, char** argv) {
   option("--seed", o.seed, "of all random draws")
       ->check(CLI::Range(int64_t{0}, kMost).description(""))
       ->group("Sampling");
+  app.add_option_function<std::string>(
+         "--color-experts", [&o](const std::string& word) { o.color_experts = word.empty() ? "auto" : word; },
+         "put each character on the colour of its first expert; auto, also when no word follows: on a "
+         "terminal, unless NO_COLOR is set; without this option: never")
+      ->expected(0, 1)
+      ->check(CLI::IsMember({"auto", "always", "never", ""}).description(""))
+      ->type_name("auto|always|never")
+      ->group("Colours");
+  option("--color-layer", o.color_layer, "layer whose experts count; -1: the last")
+      ->check(CLI::Range(int64_t{-1}, kMost).description(""))
+      ->group("Colours");
   add_threads_option(app, o.threads);
   return run_app(app, argc, argv, [&] { return generate(o); });
 }

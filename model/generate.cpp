@@ -48,6 +48,11 @@ std::span<const float> Generator::logits() {
   return logits_;
 }
 
+std::span<const int32_t> Generator::experts() {
+  (void)logits();
+  return experts_;
+}
+
 void Generator::run(std::span<const int32_t> tokens, KvCache* cache) {
   Tape tape(arena_, Mode::infer);
   ForwardOptions options;
@@ -63,6 +68,11 @@ void Generator::run(std::span<const int32_t> tokens, KvCache* cache) {
     logits_.assign(row.span<double>().begin(), row.span<double>().end());
   else
     logits_.assign(row.span<float>().begin(), row.span<float>().end());
+  experts_.clear();
+  for (const LayerRouting& layer : out.routing) {
+    const Tensor& expert = layer.router.gating.expert;
+    experts_.push_back(expert.rows(expert.size(0) - 1, expert.size(0)).span<int32_t>().front());
+  }
 }
 
 std::vector<int32_t> default_prompt(const Tokenizer& tokenizer) {

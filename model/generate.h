@@ -28,6 +28,8 @@ class Generator {
 
   // Logits of the next token. Valid until the next call of any member.
   std::span<const float> logits();
+  // The expert with the largest gate that each layer sent the last token to, [n_layer]. Valid as logits() is.
+  std::span<const int32_t> experts();
 
  private:
   void append(int32_t token);
@@ -42,6 +44,7 @@ class Generator {
   KvCache cache_;
   Arena arena_;
   std::vector<float> logits_;
+  std::vector<int32_t> experts_;  // of the last token
   bool logits_fresh_ = false;
   int64_t drawn_ = 0;
 };

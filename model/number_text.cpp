@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cmath>
 
 namespace moe {
@@ -19,8 +18,7 @@ std::string number_text(double value) {
   const double size = std::abs(value);
   if (size >= 1e15 || size < 1e-4) return fmt::format("{:.1e}", value);
   if (size >= 1e4) return count_text(value);
-  const int decimals = std::clamp(3 - static_cast<int>(std::floor(std::log10(size))), 0, 6);
-  return fmt::format("{:.{}f}", value, decimals);
+  return fmt::format("{:.4g}", value);
 }
 
 }  // namespace moe

@@ -8,7 +8,7 @@
     if (v === 0) return '0';
     if (size >= 1e15 || size < 1e-4) return v.toExponential(2);
     if (Number.isInteger(v) || size >= 1e4) return Math.round(v).toLocaleString('en-US');
-    return v.toFixed(Math.min(6, Math.max(0, 3 - Math.floor(Math.log10(size)))));
+    return String(Number(v.toPrecision(4)));
   };
   const percent = (v) => (100 * v).toFixed(v < 0.1 ? 2 : 1) + ' %';
   const make = (tag, text, parent) => {

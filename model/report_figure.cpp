@@ -225,7 +225,7 @@ std::string CellPainter::svg() const {
 }
 
 double ratio_shade(double ratio) {
-  return ratio > 0 ? std::clamp(std::log2(ratio) / 2, -1.0, 1.0) : -1;
+  return ratio > 0 ? std::clamp(std::log2(ratio) / 3, -1.0, 1.0) : -1;
 }
 
 std::string draw_ratio_legend(double right, double y, const char* dead_label) {
@@ -243,12 +243,13 @@ std::string draw_ratio_legend(double right, double y, const char* dead_label) {
     append_path(out, "<rect class=\"frame\" x=\"{:.1f}\" y=\"{:.1f}\" width=\"{}\" height=\"{}\"/>", x, y,
                 kSize, kSize);
   };
-  label("4×", 16);
-  x -= 3;
+  label("8×", 15);
+  x -= 4;
   for (const double value : {1.0, 0.5, 0.0, -0.5, -1.0}) swatch(value);
-  label("¼×", 18);
+  x -= 4;
+  label("⅛×", 17);
   if (dead_label) {
-    x -= 8;
+    x -= 10;
     label(dead_label, 6.2 * static_cast<double>(std::string_view(dead_label).size()));
     x -= 3;
     swatch(-1);

@@ -80,7 +80,7 @@ class CellPainter {
   std::string strikes_;
 };
 
-// log2(ratio) / 2 within [-1, 1]: a quarter or less of what is even, to four times as much or more.
+// log2(ratio) / 3 within [-1, 1]: an eighth or less of what is even, to eight times as much or more.
 double ratio_shade(double ratio);
 // A row of swatches that explains ratio_shade, its right end at (right, y).
 std::string draw_ratio_legend(double right, double y, const char* dead_label);

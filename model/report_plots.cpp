@@ -13,26 +13,42 @@ constexpr double kWidth = 560, kHeight = 250, kLeft = 52, kTop = 28, kRight = 11
 constexpr size_t kMostPoints = 400;
 constexpr double kLabelHeight = 13;
 
-// The vertical span. When a few values stand far above all others, the span leaves them out.
+// The vertical span. What stands far above all else is left out, in the first moments of a run most of all.
 void fit_values(const LinePlot& plot, Axes& axes) {
-  std::vector<double> values;
-  for (const Curve& c : plot.curves)
-    for (const Point& p : c.points) values.push_back(p.value);
-  std::ranges::sort(values);
-  const double least = values.front(), most = values.back();
-  const double usual = values[(values.size() - 1) * 97 / 100];
+  std::vector<double> all, later;
+  for (const Curve& c : plot.curves) {
+    for (const Point& p : c.points) {
+      all.push_back(p.value);
+      if (static_cast<double>(p.step) > 0.05 * axes.x1) later.push_back(p.value);
+    }
+  }
+  const auto [least, most] = std::ranges::minmax(all);
   double low = plot.from_zero ? std::min(0.0, least) : least, high = most;
-  if (values.size() > 10 && most - low > 2 * (usual - low)) high = low + 1.15 * (usual - low);
-  if (!(high > low)) high = low + std::max(1e-9, std::abs(low) * 0.1);
+  if (later.size() >= 5) {
+    std::ranges::sort(later);
+    const double usual = later[(later.size() - 1) * 99 / 100];
+    if (usual > low && most - low > 1.8 * (usual - low)) high = low + 1.15 * (usual - low);
+  }
+  if (!(high > low)) high = low + (low == 0 ? 1 : std::abs(low) * 0.1);
   const double margin = 0.04 * (high - low);
   axes.y0 = plot.from_zero && least >= 0 ? 0 : low - margin;
   axes.y1 = high + margin;
 }
 
+// What the line that leaves the plot at the upper edge reaches.
+std::string draw_cut(const LinePlot& plot, const Axes& axes) {
+  double most = axes.y1;
+  for (const Curve& c : plot.curves)
+    for (const Point& p : c.points) most = std::max(most, p.value);
+  if (most == axes.y1) return "";
+  return fmt::format("<text class=\"label end\" x=\"{:.1f}\" y=\"{:.1f}\">cut: it reaches {}</text>",
+                     axes.right(), axes.top + 6, number_text(most));
+}
+
 void fit_steps(const LinePlot& plot, Axes& axes) {
   int64_t last = 1;
   for (const Curve& c : plot.curves)
-    if (!c.points.empty()) last = std::max(last, c.points.back().step);
+    if (!c.points.empty()) last = std::max(last, c.points.back().step + 1);
   axes.x0 = 0;
   axes.x1 = static_cast<double>(last);
 }
@@ -196,7 +212,7 @@ Figure draw_lines(const LinePlot& plot) {
   figure.body += draw_y_axis(axes) + draw_x_axis(axes);
   append_path(figure.body, "<g clip-path=\"url(#clip-{})\">", plot.id);
   for (const Curve& c : plot.curves) figure.body += draw_curve(c, axes);
-  figure.body += "</g>" + draw_labels(plot, axes);
+  figure.body += "</g>" + draw_cut(plot, axes) + draw_labels(plot, axes);
   figure.data = {{"kind", "lines"}, {"axes", axes.json()}, {"curves", curves_json(plot)}};
   return figure;
 }
@@ -240,7 +256,7 @@ std::vector<Figure> draw_layers(const std::vector<RoutingWindow>& windows) {
     return draw_lines(plot);
   };
   const double most = std::log(static_cast<double>(windows.back().experts));
-  return {
+  std::vector<Figure> figures{
       draw(
           "entropy", fmt::format("Router entropy, nats a token (at most {:.3f})", most),
           "Mean entropy of the softmax over all of a token's clean router logits: 0 when the router is sure, "
@@ -248,10 +264,15 @@ std::vector<Figure> draw_layers(const std::vector<RoutingWindow>& windows) {
           true, [](const LayerWindow& l) { return l.entropy(); }),
       draw("busiest", "Load of the busiest expert over the mean",
            "1 is perfect balance, E/k the worst there can be.", false,
-           [](const LayerWindow& l) { return l.busiest_over_mean(); }),
-      draw("dropped", "Dropped assignments, share",
-           "Assignments beyond the experts' capacity, of all. 0 without a capacity.", true,
-           [](const LayerWindow& l) { return l.dropped_share(); })};
+           [](const LayerWindow& l) { return l.busiest_over_mean(); })};
+  const bool dropped = std::ranges::any_of(windows, [](const RoutingWindow& w) {
+    return std::ranges::any_of(w.layers, [](const LayerWindow& l) { return l.kept != l.load; });
+  });
+  if (dropped)
+    figures.push_back(draw("dropped", "Dropped assignments, share of all",
+                           "Assignments beyond the experts' capacity.", true,
+                           [](const LayerWindow& l) { return l.dropped_share(); }));
+  return figures;
 }
 
 }  // namespace moe

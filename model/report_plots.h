@@ -35,7 +35,8 @@ Series smooth(const Series& series, size_t radius, size_t most);
 
 // Losses, learning rate, gradient norm and speed of one run or several; only what the runs have.
 std::vector<Figure> draw_runs(const std::vector<RunHistory>& runs);
-// Router entropy, load of the busiest expert and dropped share of each layer over time.
+// Router entropy, load of the busiest expert and, where anything was dropped, the dropped share of each layer
+// over time.
 std::vector<Figure> draw_layers(const std::vector<RoutingWindow>& windows);
 
 }  // namespace moe

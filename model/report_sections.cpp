@@ -31,9 +31,11 @@ std::string fact(const char* name, const std::string& value, const std::string& 
                      escape_markup(more));
 }
 
-std::string grid(const char* kind, const std::vector<Figure>& figures) {
+enum class Captions { each, none };
+
+std::string grid(const char* kind, Captions captions, const std::vector<Figure>& figures) {
   std::string out = fmt::format("<div class=\"figures{}\">", kind);
-  for (const Figure& f : figures) out += figure_html(f);
+  for (const Figure& f : figures) out += figure_html(f, captions == Captions::each);
   return out + "</div>";
 }
 
@@ -128,11 +130,12 @@ std::string note_html(std::string_view text) {
   return fmt::format("<p class=\"missing\">{}</p>", escape_markup(text));
 }
 
-std::string figure_html(const Figure& f) {
+std::string figure_html(const Figure& f, bool with_caption) {
   return fmt::format(
-      "<figure id=\"{0}\" data-figure=\"{0}\" tabindex=\"0\">{1}<figcaption>{2}</figcaption>"
+      "<figure id=\"{0}\" data-figure=\"{0}\" tabindex=\"0\">{1}{2}"
       "<details><summary>Numbers</summary></details></figure>",
-      f.id, svg_inline(f), escape_markup(f.caption));
+      f.id, svg_inline(f),
+      with_caption ? fmt::format("<figcaption>{}</figcaption>", escape_markup(f.caption)) : "");
 }
 
 std::string layer_choice_html(const std::string& id, const std::string& panels, int64_t count) {
@@ -204,7 +207,7 @@ std::string training_html(const ReportInput& input, std::vector<Figure>& figures
                                    run.skipped_metrics, kMetricsFile, run.name));
   }
   std::vector<Figure> curves = draw_runs(input.runs);
-  if (!curves.empty()) out += grid("", curves);
+  if (!curves.empty()) out += grid("", Captions::each, curves);
   append(figures, std::move(curves));
   return out + "</section>";
 }
@@ -229,14 +232,20 @@ std::string experts_html(const ReportInput& input, const RoutingWindow* recent,
     loads.push_back(draw_load(windows, l));
     if (recent->top_k > 1) together.push_back(draw_together(*recent, l));
   }
-  out += "<h3>Over time</h3>" + grid("", layers) + "<h3>Load</h3>" + grid("", loads);
+  const bool dropped = std::ranges::any_of(layers, [](const Figure& f) { return f.id == "dropped"; });
+  out +=
+      "<h3>Over time</h3>" + grid("", Captions::each, layers) +
+      (dropped ? "" : "<p>No assignment was dropped.</p>") +
+      "<h3>Load</h3><p>Assignments to each expert over time, against the even share. Struck out: no token at "
+      "all. At the right, the share in the last column.</p>" +
+      grid("", Captions::none, loads);
   out += "<h3>Experts that share tokens</h3>";
   if (recent->top_k > 1)
     out += fmt::format(
                "<p>Steps {} to {}: how often two experts get the same token, over what their loads alone "
                "would give.</p>",
                recent->first, recent->end - 1) +
-           grid(" small", together);
+           grid(" small", Captions::none, together);
   else
     out += note_html("With one expert a token no two experts share one.");
   append(figures, std::move(layers));
@@ -250,12 +259,14 @@ std::string symbols_html(const ReportInput& input, const RoutingWindow* recent,
   std::string out = "<section id=\"symbols\"><h2>Which symbols each expert takes</h2>";
   if (!recent) return out + missing_routing(input.runs.front()) + "</section>";
   out += fmt::format(
-      "<p>Steps {} to {}. ␣ is a blank, ↵ a line break.{}</p>", recent->first, recent->end - 1,
+      "<p>Steps {} to {}. Full colour: every token of the symbol has the expert among its {}. ␣ is a blank, "
+      "↵ a line break.{}</p>",
+      recent->first, recent->end - 1, recent->top_k,
       input.symbols.empty() ? " The tokenizer is not there: symbols are shown by their numbers." : "");
   std::vector<Figure> tables;
   for (size_t l = 0; l < recent->layers.size(); ++l)
     tables.push_back(draw_symbols(*recent, l, input.symbols));
-  out += grid(" wide", tables);
+  out += grid(" wide", Captions::none, tables);
   append(figures, std::move(tables));
   out +=
       "<h3>Expert by expert</h3><p><em>Takes most</em>: the symbols that make up most of its load. <em>Most "

@@ -17,8 +17,8 @@ std::string experts_html(const ReportInput&, const RoutingWindow* recent, std::v
 std::string symbols_html(const ReportInput&, const RoutingWindow* recent, std::vector<Figure>& figures);
 std::string map_html(const ReportInput&);
 
-// A figure with its caption and room for the script's table of numbers.
-std::string figure_html(const Figure&);
+// A figure, with its caption unless the text around it says it, and room for the script's table of numbers.
+std::string figure_html(const Figure&, bool with_caption);
 // Radio buttons for layers 0 .. count - 1, the last one chosen; seen only when the script runs.
 std::string layer_choice_html(const std::string& id, const std::string& panels, int64_t count);
 std::string note_html(std::string_view text);
