@@ -103,10 +103,8 @@ int train(TrainOptions& o) {
 
 int main(int argc, char** argv) {
   CLI::App app(
-      "Trains a sparse mixture-of-experts language model on a text, character by character or by pieces of
-"
-      "words. Leaves the model in out/ and the one with the lowest validation loss in out/best/.
-"
+      "Trains a sparse mixture-of-experts language model on a text, character by character or by pieces of\n"
+      "words. Leaves the model in out/ and the one with the lowest validation loss in out/best/.\n"
       "Can be interrupted at any moment; --resume goes on as if nothing had happened.",
       "train_moe");
   TrainOptions options;
