@@ -22,8 +22,12 @@ constexpr size_t kMaxRun = 1 << 16;
 // Sees the text go by, event by event, and says what is to be kept.
 class Gate {
  public:
-  Gate(const std::string& origin, ErrorKind kind, std::span<const JsonStream> streams)
-      : origin_(origin), kind_(kind), streams_(streams), matched_(streams.size()) {}
+  Gate(const std::string& origin, ErrorKind kind, std::span<const JsonStream> streams, size_t most_values)
+      : origin_(origin),
+        kind_(kind),
+        streams_(streams),
+        matched_(streams.size()),
+        most_values_(most_values) {}
 
   // Objects and arrays have the depth of their parent plus one, as their members have theirs; the root has 0.
   bool operator()(int depth, Event event, json& value) {
@@ -59,8 +63,8 @@ class Gate {
 
  private:
   void count_value() {
-    if (!stream_ && ++values_ > kMaxJsonValues)
-      throw error(kind_, "{}: more than {} values", origin_, kMaxJsonValues);
+    if (!stream_ && ++values_ > most_values_)
+      throw error(kind_, "{}: more than {} values", origin_, most_values_);
   }
 
   bool on_key(int depth, const std::string& key) {
@@ -110,13 +114,13 @@ class Gate {
   const JsonStream* stream_ = nullptr;       // whose members go by
   bool in_object_ = false;                   // whether they have keys
   std::string key_;
-  size_t values_ = 0;
+  size_t values_ = 0, most_values_;
 };
 
 }  // namespace
 
 json parse_json(std::string_view text, const std::string& origin, ErrorKind kind,
-                std::span<const JsonStream> streams) {
+                std::span<const JsonStream> streams, size_t most_values) {
   const auto not_json = [&](size_t byte) {
     const auto line = 1 + std::count(text.begin(), text.begin() + static_cast<ptrdiff_t>(byte), '\n');
     return error(kind, "{}: no valid JSON in line {}", origin, line);
@@ -126,7 +130,7 @@ json parse_json(std::string_view text, const std::string& origin, ErrorKind kind
   if (longest_json_run(text) > kMaxRun)
     throw error(kind, "{}: a string or blank of more than {} bytes", origin, kMaxRun);
 
-  Gate gate(origin, kind, streams);
+  Gate gate(origin, kind, streams, most_values);
   try {
     return json::parse(text, std::ref(gate));
   } catch (const json::parse_error& e) {

@@ -24,11 +24,11 @@ struct JsonStream {
 
 // Throws an error of the given kind that names `origin` for what is no JSON, for a key that appears twice in
 // an object, for more than 16 levels of nesting, and for what would take much more memory than the text
-// itself: a string or blank of more than 64 KiB, or more values than kMaxJsonValues besides those of the
+// itself: a string or blank of more than 64 KiB, or more than most_values values besides those of the
 // streams.
 inline constexpr size_t kMaxJsonValues = 2000;
 nlohmann::json parse_json(std::string_view text, const std::string& origin, ErrorKind kind,
-                          std::span<const JsonStream> streams = {});
+                          std::span<const JsonStream> streams = {}, size_t most_values = kMaxJsonValues);
 
 // One object of a file, each of whose keys must be asked for. All members but find throw an error of the
 // given kind that names `origin`, the object and the key.

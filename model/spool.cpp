@@ -126,7 +126,7 @@ std::optional<SpoolRecord> parse_line(std::string_view line) {
   const std::string_view text = line.substr(kPrefix);
   if (line.substr(0, kPrefix) != checksum(text) + ' ') return std::nullopt;
   try {
-    return record_in(parse_json(text, "", ErrorKind::data));
+    return record_in(parse_json(text, "", ErrorKind::data, {}, text.size()));  // a row may be long
   } catch (const Error&) {
     return std::nullopt;
   } catch (const json::exception&) {

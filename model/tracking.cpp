@@ -53,8 +53,11 @@ NamedTexts tracking_params(const ModelConfig& model, const TrainConfig& training
   NamedTexts params = {{"device", device}};
   const auto config = nlohmann::ordered_json::parse(to_json(model, training));
   for (const char* section : {"model", "training"})
-    for (const auto& [name, value] : config.at(section).items())
+    for (const auto& [name, value] : config.at(section).items()) {
+      // The vocabulary that was asked for; the model's is what came of it.
+      if (section == std::string_view("training") && name == "vocab_size") continue;
       params.emplace_back(name, value.is_string() ? value.get<std::string>() : value.dump());
+    }
   params.emplace_back("parameters", fmt::format("{:.0f}", model.parameters()));
   params.emplace_back("active_parameters", fmt::format("{:.0f}", model.active_parameters()));
   return params;
