@@ -119,8 +119,8 @@ std::vector<int32_t> BpeTokenizer::encode(std::string_view text, const std::stri
   constexpr size_t kMaxKnown = 1 << 18;  // words
   check_text(text, what);
   std::vector<int32_t> ids;
-  std::unordered_map<std::string_view, std::pair<size_t, size_t>>
-      known;  // words, and where in ids they stand
+  // Words, and where in ids they stand.
+  std::unordered_map<std::string_view, std::pair<size_t, size_t>> known;
   WordEncoder encoder(*this);
   for (size_t begin = 0; begin < text.size();) {
     const size_t end = word_end(text, begin);

@@ -32,6 +32,7 @@ class BpeTokenizer {
   // on its right. Pairs that would make a token of more than kLongestToken bytes are passed over. Throws
   // ErrorKind::usage unless vocab_size is in [256, kMaxVocabulary].
   static BpeTokenizer train(std::string_view text, int64_t vocab_size);
+
   int64_t size() const { return static_cast<int64_t>(tokens_.size()); }
   std::vector<Merge> merges() const;
 

@@ -77,6 +77,7 @@ std::string quoted(const std::string& text) {
 std::string file_of(const CharTokenizer& t) {
   std::string file = character_frame().dump(2) + "\n";
   std::vector<std::string> words;
+  words.reserve(static_cast<size_t>(t.size()));
   for (int32_t id = 0; id < t.size(); ++id) words.push_back(fmt::format("{}: {}", quoted(t.decode(id)), id));
   fill(file, "vocab", "{}", words);
   return file;
@@ -87,6 +88,7 @@ std::string file_of(const BpeTokenizer& t) {
   const auto word = [&](int32_t id) { return to_byte_alphabet(t.decode(id)); };
   std::string file = bpe_frame().dump(2) + "\n";
   std::vector<std::string> words, merges;
+  words.reserve(static_cast<size_t>(t.size()));
   for (int32_t id = 0; id < t.size(); ++id) words.push_back(fmt::format("{}: {}", quoted(word(id)), id));
   for (const Merge m : t.merges()) merges.push_back(quoted(word(m.left) + " " + word(m.right)));
   fill(file, "vocab", "{}", words);

@@ -81,6 +81,7 @@ class Folder {
 
 int run(int (*program)(int, char**), std::vector<std::string> arguments) {
   std::vector<char*> argv;
+  argv.reserve(arguments.size() + 1);
   for (std::string& a : arguments) argv.push_back(a.data());
   argv.push_back(nullptr);
   return program(static_cast<int>(arguments.size()), argv.data());
