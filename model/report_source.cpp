@@ -16,6 +16,7 @@ std::optional<std::filesystem::path> model_folder(const std::filesystem::path& r
 
 std::vector<std::string> symbols_of(const Tokenizer& tokenizer) {
   std::vector<std::string> symbols;
+  symbols.reserve(static_cast<size_t>(tokenizer.size()));
   for (int32_t id = 0; id < tokenizer.size(); ++id) symbols.push_back(tokenizer.decode(id));
   return symbols;
 }
