@@ -72,7 +72,7 @@ void Observers::try_to_draw(Action action) {
 void Observers::finish(int exit_code) {
   draw(true, true);
   if (report_) progress_.note("report  " + (folder_ / "report.html").string());
-  tracking_.finish(exit_code, {"latest/config.json", "latest/tokenizer.json", "latest/model.safetensors"});
+  tracking_.finish(exit_code, {"config.json", "tokenizer.json", "model.safetensors"});
 }
 
 }  // namespace moe
