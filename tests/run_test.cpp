@@ -307,7 +307,7 @@ TEST_CASE("a spike is skipped, and the weights stay as they were", "[run]") {
 TEST_CASE("repeated spikes rewind the run, which then goes on with other batches, and repeats bit for bit",
           "[run]") {
   const RunShop shop;
-  const Arguments nervous{"--spike-zscore", "1.5", "--max-skips",     "1",
+  const Arguments nervous{"--spike-zscore", "1",   "--max-skips",     "1",
                           "--max-rewinds",  "100", "--learning-rate", "1e-5"};
   REQUIRE(run(shop, shop.training("a", 160, nervous)).code == 0);
   REQUIRE(run(shop, shop.training("b", 160, nervous)).code == 0);
@@ -359,9 +359,9 @@ TEST_CASE("a run is told of a rewind, and its rows come anew", "[run]") {
   const TempFolder folder;
   TrainConfig t = ten_steps();
   t.max_iters = 160;
-  t.eval_interval = 10;
+  t.eval_interval = 5;
   t.learning_rate = 1e-5;
-  t.spike_zscore = 1.5;
+  t.spike_zscore = 1;
   t.max_skips = 1;
   t.max_rewinds = 100;
   RunInMemory r(folder / "out", t);
