@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "model/checkpoint.h"
+#include "model/routing_log.h"
 
 namespace moe {
 namespace {
@@ -20,9 +21,10 @@ constexpr const char* kTemporary = ".tmp";
 constexpr std::string_view kStep = "step-", kPrevious = "previous-";
 
 // Everything a run leaves beside its checkpoints.
-constexpr std::array kEntries = {
-    kConfigFile,      kTokenizerFile, kWeightsFile,  kOptimizerFile, kStateFile, "metrics.jsonl", "samples",
-    "divergence.log", "tb",           "report.html", "mlflow",       kBest,      kLatest};
+constexpr std::array kEntries = {kConfigFile, kTokenizerFile,  kWeightsFile, kOptimizerFile,
+                                 kStateFile,  "metrics.jsonl", "samples",    "divergence.log",
+                                 "tb",        "report.html",   "report",     kRoutingFile,
+                                 "mlflow",    kBest,           kLatest};
 
 // The number behind a prefix, "step-00000500"; -1 when the name is another.
 int64_t number_in(const std::string& name, std::string_view prefix) {

@@ -1,5 +1,6 @@
 // Several batches make one step; evaluation of a whole split; what an optimizer remembers.
 
+#include <algorithm>
 #include <cmath>
 
 #include "model/schedule.h"
@@ -111,7 +112,21 @@ TEST_CASE("an expert that has tokens in any of a step's batches is updated", "[a
   CHECK(bias() != before);
 }
 
-TEST_CASE("the batches of a step have noise and dropout of their own, and repeat bit for bit",
+TEST_CASE("the batches of a step have noise of their own", "[accumulation]") {
+  TrainConfig t = calm_training(4, 2);
+  SmallRun run(small_config(), t);
+  std::ranges::fill(run.corpus.ids, 3);  // the batches are the same, but for the noise
+  std::vector<std::vector<int32_t>> counts;
+  run.trainer.observe([&](const RoutingView& v) {
+    const auto n = v.routing[0].plan.count.span<int32_t>();
+    counts.emplace_back(n.begin(), n.end());
+  });
+  run.trainer.step(0);
+  REQUIRE(counts.size() == 2);
+  CHECK(counts[0] != counts[1]);
+}
+
+TEST_CASE("accumulated steps with noise and dropout repeat bit for bit, for any number of threads",
           "[accumulation]") {
   TrainConfig t = small_training();
   t.accumulate = 3;

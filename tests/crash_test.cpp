@@ -105,11 +105,12 @@ struct Faults : RunShop {
       complete.push_back((i > 0 ? complete.back() : 0) + (i > 0 && calls[i - 1] == "rename whole/latest"));
   }
 
-  // Call numbers from 1, about `most` of them, evenly spread.
+  // Call numbers from 1, about `most` of them, evenly spread, and those that follow a new `latest`.
   std::vector<size_t> spread(size_t most) const {
     std::vector<size_t> numbers;
     const size_t stride = std::max<size_t>(calls.size() / most, 1);
-    for (size_t i = stride; i <= calls.size(); i += stride) numbers.push_back(i);
+    for (size_t i = 0; i < calls.size(); ++i)
+      if (i % stride == 0 || calls[i - 1] == "rename whole/latest") numbers.push_back(i + 1);
     return numbers;
   }
 

@@ -192,6 +192,24 @@ TEST_CASE("another run in the folder is moved aside whole, and can be gone on wi
   CHECK(fs::exists(shop / "out/previous-1/model.safetensors"));
 }
 
+TEST_CASE("a run's pictures are drawn, and moved aside with it", "[run]") {
+  const RunShop shop;
+  Arguments pictured = shop.training("out", 6);
+  std::erase(pictured, "--no-report");
+  REQUIRE(run(shop, pictured).code == 0);
+  const std::string routing = file_text(shop / "out/routing.jsonl");
+  CHECK_FALSE(routing.empty());
+  CHECK(fs::exists(shop / "out/report.html"));
+  REQUIRE(run(shop, shop.training("out", 4)).code == 0);
+  CHECK(file_text(shop / "out/previous-1/routing.jsonl") == routing);
+  for (const char* picture : {"report.html", "report"}) {
+    INFO(picture);
+    CHECK(fs::exists(shop / "out/previous-1" / picture));
+    CHECK(!fs::exists(shop / "out" / picture));
+  }
+  CHECK(!fs::exists(shop / "out/routing.jsonl"));
+}
+
 TEST_CASE("a run can branch off from any checkpoint into another folder, but not in its own", "[run]") {
   const RunShop shop;
   REQUIRE(run(shop, shop.training("out", 20)).code == 0);
