@@ -38,7 +38,7 @@ search() {
     /^stat::peak_rss_mb/ { rss = $2 }
     / cov: / { for (i = 1; i < NF; ++i) if ($i == "cov:") edges = $(i + 1) }
     END { printf "%-17s %9d inputs  %6d a second  slowest %d s  %4d MiB  %5d edges  %s\n", target, inputs, rate,
-          slowest, rss, edges, status == 0 ? "nothing found" : "BROKEN, see the log" }' "$log"
+          slowest, rss, edges, status == 0 ? "nothing found" : "STOPPED, see the log" }' "$log"
   return "$status"
 }
 export -f search
