@@ -1,4 +1,4 @@
-// generate: text from a trained model, character by character.
+// generate: text from a trained model, token by token.
 
 #include "model/generate.h"
 
@@ -58,7 +58,9 @@ int64_t write_plain(const Options& o, const Checkpoint& c, Generator& generator,
                     bool& heard) {
   heard = put(prompt);
   int64_t made = 0;
-  for (; made < o.tokens && heard; ++made) heard = put(c.tokenizer.decode(generator.next()));
+  Utf8Stream stream;
+  for (; made < o.tokens && heard; ++made) heard = put(stream.push(c.tokenizer.decode(generator.next())));
+  if (heard) heard = put(stream.finish());
   return made;
 }
 
@@ -123,7 +125,8 @@ int main(int argc, char** argv) {
     return app.add_option(name, value, help)->capture_default_str();
   };
   constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
-  option("--tokens", o.tokens, "characters to write")->check(CLI::Range(int64_t{0}, kMost).description(""));
+  option("--tokens", o.tokens, "tokens to write: characters, or pieces of words")
+      ->check(CLI::Range(int64_t{0}, kMost).description(""));
   option("--checkpoint", o.checkpoint, "folder of the model, such as out or out/best")->type_name("DIR");
   CLI::Option* prompt = option("--prompt", o.prompt, "text to continue; it is printed first");
   option("--file", o.file, "file with the text to continue")->type_name("FILE")->excludes(prompt);

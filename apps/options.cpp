@@ -1,9 +1,13 @@
 #include "apps/options.h"
 
 #include <algorithm>
+#include <filesystem>
+#include <limits>
+#include <string_view>
 #include <type_traits>
 
 #include "apps/run_app.h"
+#include "apps/tracking_options.h"
 #include "core/file.h"
 
 namespace moe {
@@ -34,20 +38,65 @@ template <class Config>
 void add_fields(CLI::App& app, const std::string& group, Config& config) {
   Config::fields(config, [&](const char* field, auto& value, const char* help) {
     const std::string name = option_name(field);
-    if constexpr (std::is_enum_v<std::remove_reference_t<decltype(value)>>)
+    using Value = std::remove_reference_t<decltype(value)>;
+    if constexpr (std::is_enum_v<Value>)
       add_word_option(app, name, value, help);
+    else if constexpr (std::is_same_v<Value, bool>)
+      app.add_flag(name, value, help);
     else
       app.add_option(name, value, help)->capture_default_str();
     app.get_option(name)->group(group);
   });
 }
 
-}  // namespace
+// The checkpoint that `folder` is, or the newest in it when it is a run's; o.out becomes the run's folder
+// unless it was given. Going back in a run's own folder is refused: what was made since is in the way.
+void resume_from(TrainOptions& o, const std::string& folder, bool out_given) {
+  namespace fs = std::filesystem;
+  if (!fs::is_directory(folder))
+    throw error(ErrorKind::usage, "--resume {}: there is no such folder; --resume auto continues {}", folder,
+                o.out);
+  const fs::path from = fs::proximate(fs::canonical(folder));
+  const bool is_run = !checkpoints_in(from).empty();
+  o.resume = is_run ? find_training_point(from, o.damaged) : load_training_point(from);
+  const fs::path run = is_run ? from : fs::proximate(o.resume->run_folder());
+  if (!out_given) o.out = run.string();
+  std::error_code none;
+  if (is_run || !fs::equivalent(run, o.out, none)) return;
+  const auto newest = find_training_point(run, o.damaged);
+  if (newest && newest->state.step > o.resume->state.step)
+    throw error(ErrorKind::usage, "--resume {}: {} goes further; give --out another folder to branch off",
+                folder, newest->folder.string());
+}
 
-void add_train_options(CLI::App& app, TrainOptions& o) {
-  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-  app.add_option("TEXT", o.text, "file with the text to learn from, UTF-8")->type_name("");
-  // Options take effect in the order of these lines, not in that of the command line: the file comes first.
+// "auto": what is in o.out, if anything.
+void read_resume(TrainOptions& o, const std::string& from, bool out_given) {
+  if (from.empty() || from == "auto")
+    o.resume = find_training_point(o.out, o.damaged);
+  else
+    resume_from(o, from, out_given);
+  if (!o.resume) return;
+  o.model = o.resume->checkpoint.model;
+  o.training = o.resume->checkpoint.training;
+}
+
+void add_run_options(CLI::App& app, TrainOptions& o) {
+  const auto option = [&](const char* name, auto& value, const char* help) {
+    return app.add_option(name, value, help)->capture_default_str()->group("Run");
+  };
+  constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
+  const auto range = CLI::Range(int64_t{0}, kMost).description("");
+  option("--out", o.out, "folder for the run and its models")->type_name("DIR");
+  // Options take effect in the order of these lines, not in that of the command line.
+  app.add_option_function<std::string>(
+         "--resume", [&o, &app](const std::string& from) { read_resume(o, from, app.count("--out") > 0); },
+         "continue the run in --out, if there is one (auto), or that of DIR, with its options")
+      ->expected(0, 1)
+      ->type_name("[auto|DIR]")
+      ->group("Run");
+  app.add_flag("--allow-changes", o.allow_changes,
+               "let training options differ from those of the resumed run")
+      ->group("Run");
   app.add_option_function<std::string>(
          "--config",
          [&o](const std::string& path) {
@@ -57,20 +106,43 @@ void add_train_options(CLI::App& app, TrainOptions& o) {
          "take the configuration from FILE, a config.json; other options win over it")
       ->type_name("FILE")
       ->group("Run");
-  app.add_option("--out", o.out, "folder for the trained model")
-      ->type_name("DIR")
-      ->capture_default_str()
-      ->group("Run");
-  app.add_option("--device", o.device, "where to compute")
+  option("--keep", o.run.keep, "newest checkpoints to keep, besides latest and best; 0: all")->check(range);
+  option("--save-interval", o.run.save_interval, "steps between checkpoints; 0: one with each evaluation")
+      ->check(range);
+  option("--sample-interval", o.run.sample_interval, "steps between samples of text; 0: none")->check(range);
+  app.add_flag("!--no-report", o.report, "write neither routing.jsonl nor report.html")->group("Run");
+  add_tracking_options(app, o.tracking);
+  option("--device", o.device, "where to compute")
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}).description(""))
-      ->type_name("auto|cpu|cuda")
-      ->capture_default_str()
-      ->group("Run");
+      ->type_name("auto|cpu|cuda");
   add_threads_option(app, o.threads);
   app.get_option("--threads")->group("Run");
   app.add_flag("--print-config", o.print_config, "print the configuration as JSON and leave")->group("Run");
+}
+
+// A word that a shell reads as it is meant.
+std::string shell_word(const std::string& text) {
+  constexpr std::string_view kPlain =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./:,@%";
+  if (!text.empty() && text.find_first_not_of(kPlain) == std::string::npos) return text;
+  std::string word = "'";
+  for (const char c : text) word += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return word + "'";
+}
+
+}  // namespace
+
+void add_train_options(CLI::App& app, TrainOptions& o) {
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  app.add_option("TEXT", o.text, "file with the text to learn from, UTF-8")->type_name("");
+  add_run_options(app, o);
   add_fields(app, "Model", o.model);
   add_fields(app, "Training", o.training);
+}
+
+std::string resume_command(const TrainOptions& o) {
+  return fmt::format("./train_moe {} --resume{}", shell_word(o.text),
+                     o.out == "out" ? "" : " --out " + shell_word(o.out));
 }
 
 Device choose_device(const std::string& name, std::string& why) {

@@ -2,9 +2,14 @@
 // The options of train_moe, made from the lists of fields in model/config.h.
 
 #include <CLI/CLI.hpp>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "model/config.h"
+#include "model/resume.h"
+#include "model/run.h"
+#include "model/tracking.h"
 
 namespace moe {
 
@@ -14,13 +19,22 @@ struct TrainOptions {
   std::string device = "auto";
   int threads = 0;
   bool print_config = false;
+  RunOptions run;
+  TrackingOptions tracking;
+  bool report = true;  // pictures of the run
+  bool allow_changes = false;
+  std::optional<TrainingPoint> resume;  // the checkpoint to go on from
+  std::vector<std::string> damaged;     // newer ones that could not be taken, a line each
   ModelConfig model;
   TrainConfig training;
 };
 
-// An option for every field: top_k becomes --top-k. A configuration file (--config) is read before any of
-// them takes effect, so that they win over it.
+// An option for every field: top_k becomes --top-k. What --resume finds is read first, then a configuration
+// file (--config), then the options take effect: each wins over those before.
 void add_train_options(CLI::App& app, TrainOptions& options);
+
+// The command that continues this run.
+std::string resume_command(const TrainOptions& options);
 
 // The device that --device names. `why` says, in a few words, how "auto" was decided.
 // Throws ErrorKind::usage when there is no such device.

@@ -32,8 +32,10 @@ void add_model(const Options& o, const std::filesystem::path& folder, ReportInpu
   checkpoint.copy_to(model.parameters());
   input.about = describe(checkpoint.model);
   input.symbols = symbols_of(checkpoint.tokenizer);
-  const Passage passage = o.text.empty() ? written_passage(checkpoint, model, static_cast<uint64_t>(o.seed))
-                                         : validation_passage(checkpoint, load_text(o.text), o.text);
+  const Passage passage = o.text.empty()
+                              ? written_passage(checkpoint, model, static_cast<uint64_t>(o.seed))
+                              : validation_passage({checkpoint.tokenizer.encode(load_text(o.text), o.text)},
+                                                   checkpoint.model, o.text);
   input.map = map_passage(model, passage, input.symbols);
   input.map_note = passage.note;
 }

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <new>
 #include <string>
+#include <utility>
 
 #include "core/error.h"
 #include "core/file.h"
@@ -15,7 +16,7 @@
 namespace moe {
 namespace {
 
-volatile std::sig_atomic_t signal_seen = 0;
+volatile std::sig_atomic_t signal_seen = 0, save_wanted = 0;
 
 // Only calls that POSIX allows in a signal handler.
 void on_signal(int number) {
@@ -23,6 +24,10 @@ void on_signal(int number) {
   signal_seen = number;
   constexpr char kMessage[] = "\nstopping after this step; once more to leave at once\n";
   if (number != SIGPIPE && write(STDERR_FILENO, kMessage, sizeof(kMessage) - 1) < 0) return;
+}
+
+void on_save_signal(int) {
+  save_wanted = 1;
 }
 
 // 8996545 -> "8,996,545"
@@ -37,14 +42,17 @@ std::string with_commas(double count) {
 }
 
 int report(const CLI::App& app, std::string message, int code) {
-  // Messages quote names from files and arguments: control characters must not reach the terminal.
-  for (char& c : message)
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = ' ';
-  fmt::print(stderr, "{}: {}\n", app.get_name(), message);
+  print_error(app, std::move(message));
   return code;
 }
 
 }  // namespace
+
+void print_error(const CLI::App& app, std::string message) {
+  for (char& c : message)
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = ' ';
+  fmt::print(stderr, "{}: {}\n", app.get_name(), message);
+}
 
 int run_app(CLI::App& app, int argc, char** argv, const std::function<int()>& body) {
   try {
@@ -74,10 +82,18 @@ void watch_interrupts() {
   sigemptyset(&action.sa_mask);
   action.sa_flags = SA_RESTART;
   for (const int number : {SIGINT, SIGTERM, SIGPIPE}) sigaction(number, &action, nullptr);
+  action.sa_handler = on_save_signal;
+  sigaction(SIGUSR1, &action, nullptr);
 }
 
 int interrupt_code() {
   return signal_seen ? 128 + signal_seen : 0;
+}
+
+bool take_save_request() {
+  const bool wanted = save_wanted != 0;
+  save_wanted = 0;
+  return wanted;
 }
 
 std::string describe(const ModelConfig& c) {

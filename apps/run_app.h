@@ -18,11 +18,17 @@ inline constexpr int kExitInterrupted = 130;
 // stderr, "train_moe: ...", and its documented code.
 int run_app(CLI::App& app, int argc, char** argv, const std::function<int()>& body);
 
+// One line on stderr, "train_moe: ...". Messages quote names from files and arguments: control characters do
+// not reach the terminal.
+void print_error(const CLI::App& app, std::string message);
+
 // From here on the first SIGINT, SIGTERM or SIGPIPE only sets interrupt_code(), and a second ends the
-// process.
+// process; SIGUSR1 sets what take_save_request() gives.
 void watch_interrupts();
 // 0, or the exit code a signal asks for: 130 for Ctrl-C, 143 for SIGTERM, 141 for a reader that went away.
 int interrupt_code();
+// Whether SIGUSR1 has come since the last call.
+bool take_save_request();
 
 // "8,996,545 parameters, 2,674,369 of them active for a token; 8 layers, 2 of 8 experts in each"
 std::string describe(const ModelConfig& config);

@@ -1,95 +1,58 @@
 // train_moe: from a text to a model.
 
-#include <chrono>
-#include <cmath>
-
+#include "apps/observers.h"
 #include "apps/options.h"
 #include "apps/run_app.h"
-#include "core/file.h"
 #include "core/memory.h"
 #include "core/parallel.h"
-#include "model/checkpoint.h"
-#include "model/generate.h"
-#include "model/progress.h"
+#include "model/run.h"
 #include "model/text.h"
-#include "model/trainer.h"
 
 namespace {
 
 using namespace moe;
 
-constexpr int kSampleTokens = 250;
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+// What a run is told about before it starts.
+void introduce(Progress& progress, const TrainOptions& o, const Corpus& corpus, const MemoryPlan& memory,
+               const char* units, const std::string& device_reason) {
+  const auto bytes = [](int64_t n) { return format_bytes(static_cast<double>(n)); };
+  progress.note(fmt::format("text    {}: {} {}, {} different ones; {} train, {} validate", o.text,
+                            corpus.ids.size(), units, o.model.vocab_size, corpus.train().size(),
+                            corpus.validation().size()));
+  progress.note("model   " + describe(o.model));
+  progress.note(fmt::format("memory  {}: parameters {}, gradients {}, optimizer {}, activations {}",
+                            bytes(memory.total()), bytes(memory.parameters), bytes(memory.gradients),
+                            bytes(memory.optimizer), bytes(memory.activations)));
+  progress.note(fmt::format("device  cpu, {} threads ({})", threads(), device_reason));
 }
 
-// The model under training and all that is saved with it.
-struct Training {
-  const TrainOptions& options;
-  const CharTokenizer& tokenizer;
-  const MoeLm& model;
-  Trainer& trainer;
-  Progress& progress;
-  int64_t step = 0;         // the next one
-  double best = INFINITY;   // lowest validation loss
-  Metadata evaluated = {};  // what the last evaluation found
-
-  void save(const std::string& folder) const {
-    Metadata notes = evaluated;
-    notes["step"] = std::to_string(step);
-    save_checkpoint(folder, model.config(), options.training, tokenizer, model.parameters(), notes);
+// Starts or continues; the checkpoint's memory is free afterwards.
+void begin(Run& run, RunFolder& folder, TrainOptions& o, Progress& progress, std::string_view text) {
+  for (const std::string& line : o.damaged) progress.note("damaged " + line);
+  std::error_code none;
+  const bool in_place = o.resume && std::filesystem::equivalent(o.resume->run_folder(), folder.path(), none);
+  if (!in_place)
+    if (const auto older = folder.set_aside())
+      progress.note(fmt::format("older   the run that was in {} is in {} now", o.out, older->string()));
+  if (o.resume) {
+    run.continue_from(*o.resume);
+    progress.note(fmt::format("resume  {}, after {} steps", o.resume->folder.string(), run.state().step));
+    o.resume.reset();
+  } else {
+    run.start(DataId::of(text));
   }
-  void evaluate();
-  void take_step();
-  int run();
-};
-
-void Training::evaluate() {
-  progress.evaluating();
-  const auto start = std::chrono::steady_clock::now();
-  const EvalStats eval = trainer.evaluate(step, interrupt_code);
-  if (interrupt_code()) return;
-  progress.evaluation({step, eval.train, eval.validation, seconds_since(start)});
-  evaluated = {{"eval_step", std::to_string(step)},
-               {"train_loss", fmt::format("{:.6f}", eval.train)},
-               {"val_loss", fmt::format("{:.6f}", eval.validation)}};
-  if (step == 0) return;  // nothing is learned yet that would be worth replacing an older model
-  save(options.out);
-  if (eval.validation < best) save(options.out + "/best");
-  best = std::min(best, eval.validation);
 }
 
-void Training::take_step() {
-  const TrainConfig& t = options.training;
-  const auto start = std::chrono::steady_clock::now();
-  const StepStats stats = trainer.step(step);
-  progress.step({step, t.max_iters, stats.loss, t.learning_rate, stats.grad_norm, seconds_since(start),
-                 t.batch_size * model.config().block_size, stats.busiest_over_mean, stats.dropped_share});
-  ++step;
-}
-
-// As the reference does, evaluates before every step that eval_interval divides and before the last.
-int Training::run() {
-  const TrainConfig& t = options.training;
-  if (t.max_iters > 0) progress.first_loss(trainer.peek_loss(0));
-  while (step < t.max_iters && !interrupt_code()) {
-    if (step % t.eval_interval == 0 || step == t.max_iters - 1) evaluate();
-    if (!interrupt_code()) take_step();
-  }
-  progress.finish();
-  if (step == 0 && interrupt_code()) return interrupt_code();
-  save(options.out);
-  progress.note(fmt::format("saved   {} after {} steps", options.out, step));
-  return interrupt_code();
-}
-
-std::string sample(const MoeLm& model, const CharTokenizer& tokenizer, int64_t seed) {
-  Generator generator(model, {}, static_cast<uint64_t>(seed));
-  generator.feed(default_prompt(tokenizer));
-  std::string text;
-  for (int i = 0; i < kSampleTokens; ++i) text += tokenizer.decode(generator.next());
-  return text;
+void say_how_it_ended(const Run& run, const TrainOptions& o, Progress& progress, int code) {
+  progress.note(fmt::format("saved   {} after {} steps", o.out, run.state().step));
+  if (code != kExitOk) return progress.note("resume  " + resume_command(o));
+  if (run.out_of_patience())
+    progress.note(
+        fmt::format("stopped after {} evaluations without a lower validation loss than {:.4f} at step {}",
+                    run.state().evaluations_since_best, run.state().best, run.state().best_step));
+  progress.note("sample");
+  progress.note(run.sample());
+  progress.note("more    ./generate" + (o.out == "out" ? "" : " --checkpoint " + o.out));
 }
 
 int train(TrainOptions& o) {
@@ -105,38 +68,34 @@ int train(TrainOptions& o) {
   set_threads(o.threads);
 
   const std::string text = load_text(o.text);
-  const CharTokenizer tokenizer = CharTokenizer::from_text(text);
+  if (o.resume) require_same_text(*o.resume, o.text, text);
+  const Tokenizer tokenizer = o.resume
+                                  ? o.resume->checkpoint.tokenizer
+                                  : Tokenizer::from_text(text, o.training.tokenizer, o.training.vocab_size);
   o.model.vocab_size = tokenizer.size();
   o.model.validate();
   o.training.validate(o.model);
+  if (o.resume) require_same_run(*o.resume, o.model, o.training, o.allow_changes);
   const Corpus corpus{tokenizer.encode(text, o.text)};
   corpus.require_blocks(o.model.block_size, o.text);
+  o.run.tokens_per_character =
+      static_cast<double>(corpus.ids.size()) / static_cast<double>(count_characters(text));
   const MemoryPlan memory = plan_memory(o.model, o.training, available_memory());
-  create_folder(o.out);
-  { const StagedFile probe(o.out + "/model.safetensors", {}); }  // better found out now than after hours
+  RunFolder folder(o.out);
+  watch_interrupts();
 
   Progress progress(stdout, TerminalStyle::of(stdout), o.training.eval_interval);
-  const auto bytes = [](int64_t n) { return format_bytes(static_cast<double>(n)); };
-  progress.note(fmt::format("text    {}: {} characters, {} different ones; {} train, {} validate", o.text,
-                            corpus.ids.size(), tokenizer.size(), corpus.train().size(),
-                            corpus.validation().size()));
-  progress.note("model   " + describe(o.model));
-  progress.note(fmt::format("memory  {}: parameters {}, gradients {}, optimizer {}, activations {}",
-                            bytes(memory.total()), bytes(memory.parameters), bytes(memory.gradients),
-                            bytes(memory.optimizer), bytes(memory.activations)));
-  progress.note(fmt::format("device  cpu, {} threads ({})", threads(), device_reason));
-
+  introduce(progress, o, corpus, memory, tokenizer.units(), device_reason);
   const MoeLm model(o.model);
-  model.initialise(static_cast<uint64_t>(o.training.seed));
   Trainer trainer(model, o.training, corpus, memory);
-  watch_interrupts();
-  Training training{o, tokenizer, model, trainer, progress};
-  const int code = training.run();
-  if (code == kExitOk) {
-    progress.note("sample");
-    progress.note(sample(model, tokenizer, o.training.seed));
-    progress.note("more    ./generate" + (o.out == "out" ? "" : " --checkpoint " + o.out));
-  }
+  Run run(folder, o.run, o.training, tokenizer, model, trainer, progress,
+          {interrupt_code, take_save_request});
+  const bool resumed = o.resume.has_value();
+  begin(run, folder, o, progress, text);
+  Observers observers(run, o, tokenizer, corpus, model, progress, resumed);
+  const int code = run.run();
+  observers.finish(code);
+  say_how_it_ended(run, o, progress, code);
   return code;
 }
 
@@ -144,8 +103,9 @@ int train(TrainOptions& o) {
 
 int main(int argc, char** argv) {
   CLI::App app(
-      "Trains a sparse mixture-of-experts language model, character by character, on a text.\n"
-      "Leaves the model in out/ and the one with the lowest validation loss in out/best/.",
+      "Trains a sparse mixture-of-experts language model on a text, character by character or by pieces of\n"
+      "words. Leaves the model in out/ and the one with the lowest validation loss in out/best/.\n"
+      "Can be interrupted at any moment; --resume goes on as if nothing had happened.",
       "train_moe");
   TrainOptions options;
   add_train_options(app, options);

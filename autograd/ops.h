@@ -94,9 +94,12 @@ DispatchPlan dispatch_plan(Tape&, const Tensor& expert, int64_t experts, int64_t
 
 // rows [R, C]: row r is x of token assignment[r] / k; unused rows are zero.
 Var gather(Tape&, const Var& x, const DispatchPlan&);
-// y [R, M]: row r of expert e = x [R, K] row r times weight [E, M, K][e]^T + bias [E, M][e]; unused rows are
-// zero.
-Var grouped_linear(Tape&, const Var& x, const Var& weight, const Var& bias, const DispatchPlan&);
+// What becomes of a product's result before it is stored.
+enum class Epilogue { none, relu };
+// y [R, M]: row r of expert e = x [R, K] row r times weight [E, M, K][e]^T + bias [E, M][e], then the
+// epilogue; unused rows are zero.
+Var grouped_linear(Tape&, const Var& x, const Var& weight, const Var& bias, const DispatchPlan&,
+                   Epilogue = Epilogue::none);
 // y [N, C] = sum over j of gate [N, k][n, j] * rows [R, C][row[n, j]], j ascending, dropped ones left out.
 Var combine(Tape&, const Var& rows, const Var& gate, const DispatchPlan&);
 

@@ -1,12 +1,14 @@
 #include "core/file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <cstdio>
 #include <new>
 #include <stdexcept>
 #include <system_error>
@@ -65,6 +67,10 @@ int sync_folder(const fs::path& folder) {
 
 Error write_error(const fs::path& path, int64_t bytes, int code) {
   return error(ErrorKind::resource, "cannot write {} ({} bytes): {}", path.string(), bytes, reason(code));
+}
+
+Error move_error(const fs::path& from, const fs::path& to, int code) {
+  return error(ErrorKind::resource, "cannot move {} to {}: {}", from.string(), to.string(), reason(code));
 }
 
 }  // namespace
@@ -154,11 +160,105 @@ void write_file(const fs::path& path, std::string_view text) {
 
 void create_folder(const fs::path& folder) {
   std::error_code code;
-  fs::create_directories(folder, code);
+  std::vector<fs::path> parents;  // of the folders that are missing
+  for (fs::path p = fs::absolute(folder, code).lexically_normal(); !code && !fs::exists(p, code) && !code;
+       p = p.parent_path())
+    parents.push_back(p.parent_path());
+  if (!code) fs::create_directories(folder, code);
   if (!code && !fs::is_directory(folder, code) && !code)
     code = std::make_error_code(std::errc::not_a_directory);
+  for (const fs::path& parent : parents)
+    if (!code) code = std::error_code(sync_folder(parent), std::generic_category());
   if (code)
     throw error(ErrorKind::resource, "cannot create the folder {}: {}", folder.string(), code.message());
+}
+
+void rename_file(const fs::path& from, const fs::path& to) {
+  if (::rename(from.c_str(), to.c_str()) != 0) throw move_error(from, to, errno);
+  if (const int code = sync_folder(to.parent_path()); code != 0) throw move_error(from, to, code);
+}
+
+void replace_folder(const fs::path& staged, const fs::path& target) {
+  if (!fs::exists(fs::symlink_status(target))) return rename_file(staged, target);
+#ifdef RENAME_EXCHANGE
+  if (::renameat2(AT_FDCWD, staged.c_str(), AT_FDCWD, target.c_str(), RENAME_EXCHANGE) == 0) {
+    if (const int code = sync_folder(target.parent_path()); code != 0) throw move_error(staged, target, code);
+    return;
+  }
+  if (errno != EINVAL && errno != ENOSYS) throw move_error(staged, target, errno);
+#endif
+  // Where the system cannot exchange two folders, there is a moment without the target.
+  fs::path older = staged;
+  older += ".older";
+  rename_file(target, older);
+  rename_file(staged, target);
+  rename_file(older, staged);
+}
+
+void replace_link(const fs::path& link, const std::string& target) {
+  fs::path staged = link;
+  staged += ".tmp";
+  ::unlink(staged.c_str());  // left by a run that was killed
+  if (::symlink(target.c_str(), staged.c_str()) != 0)
+    throw error(ErrorKind::resource, "cannot make the link {} to {}: {}", link.string(), target,
+                reason(errno));
+  try {
+    rename_file(staged, link);
+  } catch (const Error&) {
+    ::unlink(staged.c_str());
+    throw;
+  }
+}
+
+void remove_tree(const fs::path& path) noexcept {
+  std::error_code ignored;
+  fs::remove_all(path, ignored);
+}
+
+AppendFile::AppendFile(fs::path path) : path_(std::move(path)) {
+  file_ = open_file(path_, O_WRONLY | O_CREAT | O_APPEND);
+  if (file_ < 0) throw write_error(path_, 0, errno);
+}
+
+AppendFile::~AppendFile() {
+  if (file_ >= 0) ::close(file_);
+}
+
+AppendFile::AppendFile(AppendFile&& other) noexcept
+    : path_(std::move(other.path_)), file_(std::exchange(other.file_, -1)) {}
+
+AppendFile& AppendFile::operator=(AppendFile&& other) noexcept {
+  std::swap(path_, other.path_);
+  std::swap(file_, other.file_);
+  return *this;
+}
+
+void AppendFile::append(std::string_view text) {
+  if (const int code = write_all(file_, as_bytes(text)); code != 0)
+    throw write_error(path_, static_cast<int64_t>(text.size()), code);
+}
+
+void AppendFile::cut(int64_t length) {
+  if (::ftruncate(file_, length) != 0) throw write_error(path_, 0, errno);
+}
+
+void AppendFile::sync() {
+  if (::fsync(file_) != 0 && errno != EINVAL) throw write_error(path_, 0, errno);
+}
+
+FolderLock::FolderLock(const fs::path& folder) {
+  create_folder(folder);
+  const fs::path path = folder / ".lock";
+  file_ = open_file(path, O_RDWR | O_CREAT | O_NOFOLLOW);
+  if (file_ < 0) throw write_error(path, 0, errno);
+  if (::flock(file_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return;
+  ::close(file_);
+  throw error(ErrorKind::usage, "{}: another run writes to this folder; wait for its end or choose another",
+              folder.string());
+}
+
+FolderLock::~FolderLock() {
+  ::close(file_);
 }
 
 void ignore_file_size_signal() {

@@ -50,8 +50,56 @@ class StagedFile {
 void write_file(const std::filesystem::path&, std::span<const Bytes> pieces);
 void write_file(const std::filesystem::path&, std::string_view text);
 
-// Creates a folder and those above it. Throws ErrorKind::resource.
+// Creates a folder and those above it, to stay. Throws ErrorKind::resource.
 void create_folder(const std::filesystem::path&);
+
+// All three move names, in one move each that survives a loss of power. They throw ErrorKind::resource with
+// the path and the reason; nothing is changed then.
+//
+// The target must not exist, or be a file.
+void rename_file(const std::filesystem::path& from, const std::filesystem::path& to);
+// The target may be a folder with files in it; that one then stands where `staged` was.
+void replace_folder(const std::filesystem::path& staged, const std::filesystem::path& target);
+// A symbolic link, in place of whatever link had the name.
+void replace_link(const std::filesystem::path& link, const std::string& target);
+
+// Removes a file, or a folder with all it holds, as far as that is possible.
+void remove_tree(const std::filesystem::path&) noexcept;
+
+// A file that grows at its end.
+class AppendFile {
+ public:
+  AppendFile() = default;  // no file
+  // Opens or creates it. All throw ErrorKind::resource with the path and the reason.
+  explicit AppendFile(std::filesystem::path);
+  ~AppendFile();
+  AppendFile(AppendFile&&) noexcept;
+  AppendFile& operator=(AppendFile&&) noexcept;
+
+  void append(std::string_view text);
+  // Leaves the first `length` bytes.
+  void cut(int64_t length);
+  // Returns when everything is on the disk.
+  void sync();
+
+ private:
+  std::filesystem::path path_;
+  int file_ = -1;
+};
+
+// Keeps other processes out of a folder while it lives.
+class FolderLock {
+ public:
+  // Creates the folder and a file ".lock" in it. Throws ErrorKind::usage when another process has the lock,
+  // ErrorKind::resource when the folder cannot be written to. File systems without locks let everybody in.
+  explicit FolderLock(const std::filesystem::path& folder);
+  ~FolderLock();
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+
+ private:
+  int file_ = -1;
+};
 
 // Beyond the limit of `ulimit -f` the system ends the process by a signal; when the signal is ignored, the
 // write fails with an error instead. Applications call this once at their start.

@@ -184,13 +184,17 @@ Tensor Safetensors::tensor(const std::string& name) const {
   return t;
 }
 
-void Safetensors::copy_to(const std::string& name, const Tensor& target) const {
+void Safetensors::check(const std::string& name, const Shape& shape, DType dtype) const {
   const Entry& e = at(name);
-  if (e.dtype != target.dtype() || e.shape != target.shape())
+  if (e.dtype != dtype || e.shape != shape)
     fail(origin_, "tensor {} is {} {}, not {} {}", in_quotes(name), name_of(e.dtype), e.shape.str(),
-         name_of(target.dtype()), target.shape().str());
+         name_of(dtype), shape.str());
+}
+
+void Safetensors::copy_to(const std::string& name, const Tensor& target) const {
+  check(name, target.shape(), target.dtype());
   require(target.device() == Device::cpu, "safetensors: tensor {} is to be read into host memory", name);
-  const Bytes data = bytes(e);
+  const Bytes data = bytes(at(name));
   if (!data.empty()) std::memcpy(target.bytes_begin(), data.data(), data.size());
 }
 

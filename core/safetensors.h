@@ -61,6 +61,8 @@ class Safetensors {
   const std::vector<Entry>& entries() && = delete;                 // not of a temporary
   const Entry* find(const std::string& name) const;                // nullptr when there is none
   Bytes bytes(const Entry&) const;
+  // Throws ErrorKind::checkpoint unless the file has a tensor of this name, shape and type.
+  void check(const std::string& name, const Shape&, DType) const;
   // Copies of a tensor: a new one, or into one of the same shape and type on Device::cpu.
   // Throw ErrorKind::checkpoint when the file has no such tensor.
   Tensor tensor(const std::string& name) const;

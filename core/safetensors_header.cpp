@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "core/json_run.h"
 #include "core/quote.h"
 
 namespace moe::detail {
@@ -14,26 +15,9 @@ namespace {
 
 // Bounds on what a header may make this program allocate; far above what any model of ours needs.
 constexpr size_t kMaxTensors = 200'000;
-constexpr size_t kMaxMetadata = 10'000;
-constexpr size_t kMaxRun = 1 << 20;  // bytes of one string, number or blank
-
-// The length of the longest run of bytes between two marks of the JSON: what its library copies while it
-// reads.
-size_t longest_run(std::string_view json) {
-  constexpr std::string_view kMarks = ",:[]{}";
-  size_t longest = 0, begin = 0;
-  bool quoted = false;
-  for (size_t i = 0; i < json.size(); ++i) {
-    if (quoted && json[i] == '\\') {
-      ++i;
-    } else if (json[i] == '"' || (!quoted && kMarks.find(json[i]) != kMarks.npos)) {
-      if (json[i] == '"') quoted = !quoted;
-      longest = std::max(longest, i - begin);
-      begin = i + 1;
-    }
-  }
-  return std::max(longest, json.size() - std::min(begin, json.size()));
-}
+constexpr size_t kMaxMetadata = 1000;
+constexpr size_t kShortestTensor = 50;  // bytes of its description
+constexpr size_t kMaxRun = 1 << 20;     // bytes of one string, number or blank
 
 // Takes the JSON event by event: nothing is built that the header's grammar does not have.
 //   {"__metadata__": {string: string, ...}, name: {"dtype": .., "shape": [..], "data_offsets": [.., ..]},
@@ -208,10 +192,13 @@ SafetensorsHeader parse_safetensors_header(std::string_view json, const std::str
                 origin);
   if (const size_t nul = json.find('\0'); nul != std::string_view::npos)
     throw error(ErrorKind::checkpoint, "{}: the header is no valid JSON at its byte {}", origin, nul + 1);
-  if (longest_run(json) > kMaxRun)
+  if (longest_json_run(json) > kMaxRun)
     throw error(ErrorKind::checkpoint, "{}: the header holds a string or blank of more than {} bytes", origin,
                 kMaxRun);
   SafetensorsHeader header;
+  // Enough at once, since a list that grows takes three times its memory for a moment.
+  const auto braces = static_cast<size_t>(std::count(json.begin(), json.end(), '{'));
+  header.entries.reserve(std::min({braces, json.size() / kShortestTensor, kMaxTensors}));
   HeaderEvents events(header, origin);
   nlohmann::json::sax_parse(json.begin(), json.end(), &events);
   return header;

@@ -1,5 +1,8 @@
 #include "core/tensor.h"
 
+#include <sys/mman.h>
+
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 
@@ -7,6 +10,9 @@ namespace moe {
 namespace {
 
 constexpr int64_t kAlignment = 64;  // a cache line, and the widest vector register
+// Large storages ask for pages of this size: matrix products walk through many rows at once, which takes more
+// small pages than the processor remembers the addresses of.
+constexpr int64_t kHugePage = int64_t{1} << 21;
 
 std::atomic<int64_t> g_system_allocations{0};
 
@@ -24,11 +30,16 @@ int64_t system_allocations() {
 std::shared_ptr<Storage> Storage::allocate(int64_t bytes, Device device) {
   if (device == Device::meta) return std::make_shared<Storage>(nullptr, bytes, device);
   require(device == Device::cpu, "storage: this build has no memory on device {}", name_of(device));
-  const size_t rounded = (static_cast<size_t>(bytes) / kAlignment + 1) * kAlignment;  // never 0
-  void* data = std::aligned_alloc(kAlignment, rounded);
+  const bool large = bytes >= kHugePage;
+  const size_t alignment = large ? kHugePage : kAlignment;
+  const size_t rounded =
+      (static_cast<size_t>(std::max<int64_t>(bytes, 1)) + alignment - 1) / alignment * alignment;
+  void* data = std::aligned_alloc(alignment, rounded);
   if (!data)
     throw error(ErrorKind::resource, "out of memory: {:.1f} MiB more were needed",
                 static_cast<double>(bytes) / (1 << 20));
+  // A wish: where it is refused, all goes on with small pages.
+  if (large) madvise(data, static_cast<size_t>(bytes) / kHugePage * kHugePage, MADV_HUGEPAGE);
   ++g_system_allocations;
   return std::make_shared<HostStorage>(data, bytes);
 }

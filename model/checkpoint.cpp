@@ -2,7 +2,10 @@
 
 #include <fmt/ranges.h>
 
+#include <list>
+#include <optional>
 #include <set>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -14,15 +17,23 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kConfig = "config.json";
-constexpr const char* kTokenizer = "tokenizer.json";
-constexpr const char* kWeights = "model.safetensors";
+// Entries of the metadata.
 constexpr const char* kConfigChecksum = "config_crc32c";
 constexpr const char* kTokenizerChecksum = "tokenizer_crc32c";
-constexpr int64_t kMaxConfig = 1 << 20, kMaxTokenizer = 64 << 20;
+constexpr const char* kOptimizerChecksum = "optimizer_crc32c";
+constexpr const char* kStateChecksum = "trainer_state_crc32c";
+constexpr int64_t kMaxConfig = 1 << 20, kMaxTokenizer = 64 << 20, kMaxState = 1 << 20;
+constexpr int64_t kMaxOptimizer = int64_t{1} << 41;
+
+std::string checksum(std::span<const Bytes> pieces) {
+  uint32_t sum = 0;
+  for (const Bytes& piece : pieces) sum = crc32c(piece, sum);
+  return fmt::format("{:08x}", sum);
+}
 
 std::string checksum(std::string_view text) {
-  return fmt::format("{:08x}", crc32c(as_bytes(text)));
+  const Bytes bytes = as_bytes(text);
+  return checksum(std::span(&bytes, 1));
 }
 
 // The metadata's checksum of the file at `path`, when there is one, must be that of its text.
@@ -43,15 +54,15 @@ void check_agreement(const Checkpoint& c, const fs::path& config_path) {
     throw error(ErrorKind::checkpoint, "{}: {}", config_path.string(), e.what());
   }
   if (c.model.vocab_size != c.tokenizer.size())
-    throw error(ErrorKind::checkpoint, "{}: vocab_size is {}, but {} has {} characters", config_path.string(),
-                c.model.vocab_size, kTokenizer, c.tokenizer.size());
+    throw error(ErrorKind::checkpoint, "{}: vocab_size is {}, but {} has {} {}", config_path.string(),
+                c.model.vocab_size, kTokenizerFile, c.tokenizer.size(), c.tokenizer.units());
   double elements = 0;
   for (const auto& e : c.weights.entries())
     elements += static_cast<double>(e.end - e.begin) / static_cast<double>(size_of(e.dtype));
   if (elements != c.model.parameters())
     throw error(ErrorKind::checkpoint,
                 "{}: it holds {:.0f} numbers, but a model of this {} has {:.0f} parameters",
-                c.weights.origin(), elements, kConfig, c.model.parameters());
+                c.weights.origin(), elements, kConfigFile, c.model.parameters());
 }
 
 // "a, b and 3 more"
@@ -65,38 +76,86 @@ std::string list_of(const std::vector<std::string>& names) {
 
 }  // namespace
 
-void save_checkpoint(const fs::path& folder, const ModelConfig& model, const TrainConfig& training,
-                     const CharTokenizer& tokenizer, std::span<const Parameter> parameters,
-                     Metadata metadata) {
-  create_folder(folder);
-  const std::string config_json = to_json(model, training), tokenizer_json = tokenizer.to_json();
-  metadata[kConfigChecksum] = checksum(config_json);
-  metadata[kTokenizerChecksum] = checksum(tokenizer_json);
+int64_t save_checkpoint(const fs::path& folder, const ModelConfig& model, const TrainConfig& training,
+                        const Tokenizer& tokenizer, std::span<const Parameter> parameters, Metadata metadata,
+                        const TrainingFiles* more) {
+  // Each file's pieces, in the order in which the files take their places.
+  std::vector<std::pair<const char*, std::vector<Bytes>>> files;
+  std::vector<std::string> texts(3);
+  const auto add = [&](const char* name, std::span<const Bytes> pieces, const char* key) {
+    if (key) metadata[key] = checksum(pieces);
+    files.emplace_back(name, std::vector(pieces.begin(), pieces.end()));
+  };
+  const auto add_text = [&](const char* name, std::string& place, std::string text, const char* key) {
+    place = std::move(text);
+    const Bytes bytes = as_bytes(place);
+    add(name, std::span(&bytes, 1), key);
+  };
+  add_text(kConfigFile, texts[0], to_json(model, training), kConfigChecksum);
+  add_text(kTokenizerFile, texts[1], tokenizer.to_json(), kTokenizerChecksum);
+  std::optional<SafetensorsImage> moments;
+  if (more) {
+    add_text(kStateFile, texts[2], to_json(more->state), kStateChecksum);
+    moments.emplace(more->optimizer, Metadata{});
+    add(kOptimizerFile, moments->pieces(), kOptimizerChecksum);
+  }
   std::vector<NamedTensor> tensors;
   for (const Parameter& p : parameters) tensors.push_back({p.name, p.value});
-  const SafetensorsImage image(tensors, std::move(metadata));
+  const SafetensorsImage weights(tensors, std::move(metadata));
+  add(kWeightsFile, weights.pieces(), nullptr);
 
-  const Bytes config_bytes = as_bytes(config_json), tokenizer_bytes = as_bytes(tokenizer_json);
-  StagedFile weights(folder / kWeights, image.pieces());
-  StagedFile config(folder / kConfig, std::span(&config_bytes, 1));
-  StagedFile characters(folder / kTokenizer, std::span(&tokenizer_bytes, 1));
-  config.commit();
-  characters.commit();
-  weights.commit();
+  int64_t bytes = 0;
+  for (const auto& file : files)
+    for (const Bytes& piece : file.second) bytes += static_cast<int64_t>(piece.size());
+  try {
+    create_folder(folder);
+    std::list<StagedFile> staged;
+    for (const auto& [name, pieces] : files) staged.emplace_back(folder / name, pieces);
+    for (StagedFile& file : staged) file.commit();
+  } catch (const Error& e) {
+    throw error(e.kind(), "cannot save {} ({} bytes): {}", folder.string(), bytes, e.what());
+  }
+  return bytes;
 }
 
-Checkpoint load_checkpoint(const fs::path& folder) {
-  const fs::path config_path = folder / kConfig, tokenizer_path = folder / kTokenizer;
+fs::path resolve_checkpoint(const fs::path& folder) {
+  std::error_code none;
+  const fs::path latest = fs::read_symlink(folder / "latest", none);
+  return none ? folder : folder / latest;
+}
+
+Checkpoint load_checkpoint(const fs::path& run_or_checkpoint) {
+  const fs::path folder = resolve_checkpoint(run_or_checkpoint);
+  const fs::path config_path = folder / kConfigFile, tokenizer_path = folder / kTokenizerFile;
   const std::string config_json = read_file(config_path, ErrorKind::checkpoint, kMaxConfig);
   const std::string tokenizer_json = read_file(tokenizer_path, ErrorKind::checkpoint, kMaxTokenizer);
   Checkpoint c;
-  c.weights = Safetensors::read(folder / kWeights);
+  c.weights = Safetensors::read(folder / kWeightsFile);
   check_companion(c.weights, kConfigChecksum, config_json, config_path);
   check_companion(c.weights, kTokenizerChecksum, tokenizer_json, tokenizer_path);
   from_json(config_json, config_path.string(), ErrorKind::checkpoint, c.model, c.training);
-  c.tokenizer = CharTokenizer::from_json(tokenizer_json, tokenizer_path.string(), ErrorKind::checkpoint);
+  c.tokenizer = Tokenizer::from_json(tokenizer_json, tokenizer_path.string(), ErrorKind::checkpoint);
   check_agreement(c, config_path);
   return c;
+}
+
+TrainingPoint load_training_point(const fs::path& run_or_checkpoint) {
+  TrainingPoint point;
+  point.folder = resolve_checkpoint(run_or_checkpoint);
+  point.checkpoint = load_checkpoint(point.folder);
+  const Safetensors& weights = point.checkpoint.weights;
+  for (const char* key : {kConfigChecksum, kTokenizerChecksum, kOptimizerChecksum, kStateChecksum})
+    if (!weights.metadata().contains(key))
+      throw error(ErrorKind::checkpoint, "{}: training cannot go on from it: its metadata lacks {}",
+                  weights.origin(), key);
+  const fs::path optimizer_path = point.folder / kOptimizerFile, state_path = point.folder / kStateFile;
+  const std::string state = read_file(state_path, ErrorKind::checkpoint, kMaxState);
+  check_companion(weights, kStateChecksum, state, state_path);
+  point.state = trainer_state_from_json(state, state_path.string());
+  std::string moments = read_file(optimizer_path, ErrorKind::checkpoint, kMaxOptimizer);
+  check_companion(weights, kOptimizerChecksum, moments, optimizer_path);
+  point.optimizer = Safetensors::parse(std::move(moments), optimizer_path.string());
+  return point;
 }
 
 void Checkpoint::copy_to(std::span<const Parameter> parameters) const {

@@ -70,6 +70,16 @@ const std::vector<std::string>& words_of<GatePolicy>() {
   static const std::vector<std::string> words = {"auto", "selected", "all"};
   return words;
 }
+template <>
+const std::vector<std::string>& words_of<TokenizerKind>() {
+  static const std::vector<std::string> words = {"char", "bpe"};
+  return words;
+}
+template <>
+const std::vector<std::string>& words_of<Schedule>() {
+  static const std::vector<std::string> words = {"constant", "linear", "cosine", "wsd"};
+  return words;
+}
 
 GateSoftmax ModelConfig::gate() const {
   switch (gate_softmax) {
@@ -119,13 +129,30 @@ void TrainConfig::validate(const ModelConfig& model) const {
   check_range("max_iters", max_iters, 0, kMaxExtent);
   check_range("eval_interval", eval_interval, 1, kMaxExtent);
   check_range("eval_iters", eval_iters, 1, kMaxExtent);
+  check_range("patience", patience, 0, kMaxExtent);
+  check_range("accumulate", accumulate, 1, kMaxExtent);
+  check_range("warmup_iters", warmup_iters, 0, kMaxExtent);
+  check_range("decay_iters", decay_iters, 0, kMaxExtent);
+  check_range("max_skips", max_skips, 1, kMaxExtent);
+  check_range("max_rewinds", max_rewinds, 0, kMaxExtent);
   check_range("seed", seed, 0, std::numeric_limits<int64_t>::max());
+  check_range("vocab_size", vocab_size, BpeTokenizer::kBytes, BpeTokenizer::kMaxVocabulary);
   if (batch_size > kMaxExtent / (model.block_size * model.top_k))
     throw error(ErrorKind::usage,
                 "--batch-size {} times --block-size {} times --top-k {} is more than {} rows", batch_size,
                 model.block_size, model.top_k, kMaxExtent);
   if (!std::isfinite(learning_rate) || learning_rate <= 0)
     throw error(ErrorKind::usage, "--learning-rate {} is not a number above 0", learning_rate);
+  check_not_negative("min_learning_rate", min_learning_rate);
+  if (min_learning_rate > learning_rate)
+    throw error(ErrorKind::usage, "--min-learning-rate {} is larger than --learning-rate {}",
+                min_learning_rate, learning_rate);
+  if (min_learning_rate != 0 && schedule == Schedule::constant)
+    throw error(ErrorKind::usage, "--min-learning-rate {} needs --schedule linear, cosine or wsd",
+                min_learning_rate);
+  if (decay_iters != 0 && schedule != Schedule::wsd)
+    throw error(ErrorKind::usage, "--decay-iters {} needs --schedule wsd", decay_iters);
+  check_not_negative("spike_zscore", spike_zscore);
   check_not_negative("weight_decay", weight_decay);
   check_not_negative("grad_clip", grad_clip);
   check_not_negative("importance_loss", importance_loss);

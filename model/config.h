@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "autograd/ops.h"
+#include "model/tokenizer.h"
 
 namespace moe {
 
@@ -20,6 +21,8 @@ enum class Activation { relu, silu };
 // Over which logits the gates' softmax runs. automatic: selected, but all when top_k is 1, because the
 // softmax of a single logit is the constant 1 and gives the router no gradient.
 enum class GatePolicy { automatic, selected, all };
+// How the learning rate goes over the run, see model/schedule.h. wsd: warm-up, stable, decay.
+enum class Schedule { constant, linear, cosine, wsd };
 
 // The words of an enum, in the order of its values.
 template <class E>
@@ -34,6 +37,10 @@ template <>
 const std::vector<std::string>& words_of<Activation>();
 template <>
 const std::vector<std::string>& words_of<GatePolicy>();
+template <>
+const std::vector<std::string>& words_of<TokenizerKind>();
+template <>
+const std::vector<std::string>& words_of<Schedule>();
 
 // The defaults are those of the reference system, with its weaknesses off.
 struct ModelConfig {
@@ -99,14 +106,27 @@ struct TrainConfig {
   int64_t max_iters = 5000;
   int64_t eval_interval = 100;
   int64_t eval_iters = 400;
+  bool eval_full = false;
+  int64_t patience = 0;    // 0: never stops early
+  int64_t accumulate = 1;  // micro batches of batch_size sequences a step
   double learning_rate = 1e-3;
+  Schedule schedule = Schedule::constant;
+  int64_t warmup_iters = 0;
+  int64_t decay_iters = 0;  // 0: a tenth of max_iters
+  double min_learning_rate = 0;
   double weight_decay = 0.01;
-  double grad_clip = 0;  // largest L2 norm of the gradient; 0: no clipping
+  double grad_clip = 0;      // largest L2 norm of the gradient; 0: no clipping
+  double spike_zscore = 10;  // 0: no loss is too high as long as it is finite
+  int64_t max_skips = 5;
+  int64_t max_rewinds = 2;
   double importance_loss = 0;
   double load_loss = 0;
   double balance_loss = 0;
   double z_loss = 0;
   int64_t seed = 1337;
+  TokenizerKind tokenizer = TokenizerKind::character;
+  int64_t vocab_size =
+      4096;  // most tokens that byte-pair encoding learns; characters are as many as there are
 
   bool has_auxiliary_loss() const {
     return importance_loss != 0 || load_loss != 0 || balance_loss != 0 || z_loss != 0;
@@ -120,14 +140,27 @@ struct TrainConfig {
     f("max_iters", c.max_iters, "steps");
     f("eval_interval", c.eval_interval, "steps between evaluations");
     f("eval_iters", c.eval_iters, "batches per split of an evaluation");
-    f("learning_rate", c.learning_rate, "of AdamW");
+    f("eval_full", c.eval_full, "evaluate on the whole validation split, each position once");
+    f("patience", c.patience, "stop after this many evaluations without a lower validation loss; 0: never");
+    f("accumulate", c.accumulate, "batches whose mean gradient makes a step");
+    f("learning_rate", c.learning_rate, "of AdamW; the largest of the schedule");
+    f("schedule", c.schedule, "how the learning rate goes on after the warm-up");
+    f("warmup_iters", c.warmup_iters, "first steps, over which the learning rate rises");
+    f("decay_iters", c.decay_iters, "last steps, over which wsd lowers the learning rate; 0: a tenth");
+    f("min_learning_rate", c.min_learning_rate, "of the last step, for linear, cosine and wsd");
     f("weight_decay", c.weight_decay, "of AdamW, decoupled, on all parameters");
     f("grad_clip", c.grad_clip, "clip the gradient to this L2 norm; 0: never");
     f("importance_loss", c.importance_loss, "weight of Shazeer's importance loss");
     f("load_loss", c.load_loss, "weight of Shazeer's load loss (noisy-topk only)");
     f("balance_loss", c.balance_loss, "weight of the Switch balance loss");
     f("z_loss", c.z_loss, "weight of the router z-loss");
+    f("spike_zscore", c.spike_zscore,
+      "skip a step whose loss is this many deviations above the running mean; 0: only NaN and infinity");
+    f("max_skips", c.max_skips, "steps skipped in a row before the run rewinds to its last checkpoint");
+    f("max_rewinds", c.max_rewinds, "rewinds to a checkpoint before the run ends with code 6");
     f("seed", c.seed, "of all random numbers");
+    f("tokenizer", c.tokenizer, "a token is a character, or a piece of a word (byte pairs)");
+    f("vocab_size", c.vocab_size, "tokens that --tokenizer bpe learns, at most");
   }
 };
 

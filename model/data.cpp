@@ -30,4 +30,13 @@ void draw_sequences(std::span<const int32_t> ids, const RngAddress& rng, int64_t
   }
 }
 
+void take_sequences(std::span<const int32_t> ids, int64_t first, const Tensor& tokens,
+                    const Tensor& targets) {
+  const int64_t begin = first * tokens.size(1), count = tokens.numel();
+  require(begin + count < static_cast<int64_t>(ids.size()), "take_sequences: {} ids behind {} are not there",
+          count + 1, begin);
+  std::copy_n(ids.data() + begin, count, tokens.data<int32_t>());
+  std::copy_n(ids.data() + begin + 1, count, targets.data<int32_t>());
+}
+
 }  // namespace moe

@@ -29,4 +29,7 @@ struct Corpus {
 void draw_sequences(std::span<const int32_t> ids, const RngAddress& rng, int64_t first, const Tensor& tokens,
                     const Tensor& targets);
 
+// The same of sequences that follow one another: sequence i starts at i * T.
+void take_sequences(std::span<const int32_t> ids, int64_t first, const Tensor& tokens, const Tensor& targets);
+
 }  // namespace moe

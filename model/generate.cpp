@@ -75,9 +75,8 @@ void Generator::run(std::span<const int32_t> tokens, KvCache* cache) {
   }
 }
 
-std::vector<int32_t> default_prompt(const CharTokenizer& tokenizer) {
-  const size_t at = tokenizer.characters().find(U'\n');
-  return {at == std::u32string::npos ? 0 : static_cast<int32_t>(at)};
+std::vector<int32_t> default_prompt(const Tokenizer& tokenizer) {
+  return {tokenizer.find("\n").value_or(0)};
 }
 
 }  // namespace moe

@@ -50,6 +50,6 @@ class Generator {
 };
 
 // What a text starts from that has no prompt: a line break, or the first symbol where there is none.
-std::vector<int32_t> default_prompt(const CharTokenizer& tokenizer);
+std::vector<int32_t> default_prompt(const Tokenizer& tokenizer);
 
 }  // namespace moe

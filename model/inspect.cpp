@@ -72,7 +72,7 @@ std::string shares_text(const Checkpoint& c) {
   std::map<std::string, double> sizes;
   double all = 0;
   for (const auto& e : c.weights.entries()) {
-    const auto elements = static_cast<double>((e.end - e.begin) / size_of(e.dtype));
+    const auto elements = static_cast<double>(e.end - e.begin) / static_cast<double>(size_of(e.dtype));
     const auto part = std::ranges::find_if(
         kParts, [&](const auto& p) { return e.name.find(p.first) != std::string::npos; });
     sizes[part->second] += elements;

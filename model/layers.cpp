@@ -37,8 +37,10 @@ RouterOutput Router::operator()(Tape& tape, const Var& x, const PassContext& pas
 
 Var Experts::operator()(Tape& tape, const Var& rows, const DispatchPlan& plan,
                         const PassContext& pass) const {
-  const Var h = grouped_linear(tape, rows, Var::parameter(up_weight), Var::parameter(up_bias), plan);
-  const Var a = pass.config.activation == Activation::silu ? silu(tape, h) : relu(tape, h);
+  const bool rectified = pass.config.activation == Activation::relu;
+  const Var h = grouped_linear(tape, rows, Var::parameter(up_weight), Var::parameter(up_bias), plan,
+                               rectified ? Epilogue::relu : Epilogue::none);
+  const Var a = rectified ? h : silu(tape, h);
   const Var y = grouped_linear(tape, a, Var::parameter(down_weight), Var::parameter(down_bias), plan);
   return dropout(tape, y, pass.config.dropout,
                  rng_address(pass.seed, pass.step, Draw::expert_dropout, pass.layer));

@@ -1,6 +1,6 @@
 #pragma once
-// What a run reports about itself: numbers with names, at a step. metrics.jsonl, TensorBoard and MLflow get the
-// same rows.
+// What a run reports about itself: numbers with names, at a step. metrics.jsonl, TensorBoard and MLflow get
+// the same rows.
 
 #include <cstdint>
 #include <string>

@@ -8,7 +8,6 @@
 #include <chrono>
 #include <cmath>
 #include <cstdlib>
-#include <numbers>
 
 namespace moe {
 namespace {
@@ -21,10 +20,6 @@ constexpr std::string_view kDim = "\x1b[2m", kBold = "\x1b[1m", kPlain = "\x1b[0
 
 double steady_seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-double bits(double nats) {
-  return nats / std::numbers::ln2;
 }
 
 bool is_set(const char* variable) {
@@ -65,7 +60,7 @@ std::string describe(const StepReport& r, double step_seconds) {
 
 std::string describe(const EvalReport& r) {
   return fmt::format("step {:6}  train {:.4f}  val {:.4f}  bits/char {:.2f} train, {:.2f} val", r.step,
-                     r.train, r.val, bits(r.train), bits(r.val));
+                     r.train, r.val, r.bits_per_character(r.train), r.bits_per_character(r.val));
 }
 
 Progress::Progress(std::FILE* out, TerminalStyle style, int64_t eval_interval, Clock clock)
@@ -78,6 +73,11 @@ Progress::Progress(std::FILE* out, TerminalStyle style, int64_t eval_interval, C
 
 void Progress::first_loss(double loss) {
   print_line(fmt::format("step {:6}  loss {:.4f} of the first batch, before training", 0, loss));
+}
+
+void Progress::continued(double best) {
+  best_ = best;
+  evals_seen_ = 1;
 }
 
 void Progress::step(const StepReport& r) {

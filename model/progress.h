@@ -1,10 +1,11 @@
 #pragma once
 // What a training run says while it goes: on a terminal one line rewritten in place, into a pipe or a file
-// plain lines. Losses are in nats; bits per character are loss / ln 2.
+// plain lines. Losses are in nats a token.
 
 #include <cstdint>
 #include <cstdio>
 #include <functional>
+#include <numbers>
 #include <string>
 #include <string_view>
 
@@ -28,6 +29,9 @@ struct EvalReport {
   int64_t step = 0;
   double train = 0, val = 0;  // mean cross-entropy, nats a token
   double seconds = 0;         // the evaluation took
+  double tokens_per_character = 1;
+
+  double bits_per_character(double nats) const { return nats / std::numbers::ln2 * tokens_per_character; }
 };
 
 // How a stream wants to be written to.
@@ -50,6 +54,8 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
+  // The run is a continued one, whose lowest validation loss so far is `best`.
+  void continued(double best);
   // The loss of step 0's batch before anything is learned: the first sign of life.
   void first_loss(double loss);
   // Live: rewrites the line. Plain: prints the first step, then whenever a tenth of the run or half a minute

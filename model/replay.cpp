@@ -268,7 +268,8 @@ void Replay::step(int64_t i) {
   if (i == 0) compare_gradients();
   AdamWSettings settings;
   settings.learning_rate = run_.learning_rate;
-  optimizer_.step(settings, optimizer_.grad_norm(), out.routing);
+  optimizer_.count_tokens(out.routing);
+  optimizer_.step(settings, optimizer_.grad_norm());
 }
 
 void Replay::compare_gradients() {

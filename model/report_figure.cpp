@@ -191,8 +191,8 @@ std::string draw_y_axis(const Axes& a) {
 
 void CellPainter::flush() const {
   if (run_.width > 0 && run_.level != 0)
-    append_path(paths_[static_cast<size_t>(run_.level + kLevels)], "M{:.1f} {:.1f}h{:.1f}v{:.1f}h{:.1f}z",
-                run_.x, run_.y, run_.width, run_.height, -run_.width);
+    append_path(path_of(run_.level), "M{:.1f} {:.1f}h{:.1f}v{:.1f}h{:.1f}z", run_.x, run_.y, run_.width,
+                run_.height, -run_.width);
   run_ = {};
 }
 
@@ -215,7 +215,7 @@ std::string CellPainter::svg() const {
   flush();
   std::string out;
   for (int level = -kLevels; level <= kLevels; ++level) {
-    const std::string& path = paths_[static_cast<size_t>(level + kLevels)];
+    const std::string& path = path_of(level);
     if (!path.empty())
       append_path(out, "<path class=\"{}\" fill-opacity=\"{:.2f}\" d=\"{}\"/>", level < 0 ? "under" : "over",
                   std::abs(level) / static_cast<double>(kLevels), path);

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <cstdint>
 #include <iterator>
 #include <nlohmann/json.hpp>
 #include <span>
@@ -69,6 +70,7 @@ class CellPainter {
   static constexpr int kLevels = 16;
 
  private:
+  std::string& path_of(int level) const { return paths_.at(static_cast<size_t>(int64_t{level} + kLevels)); }
   struct Run {
     double x = 0, y = 0, width = 0, height = 0;
     int level = 0;  // -kLevels .. kLevels

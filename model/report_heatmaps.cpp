@@ -152,10 +152,12 @@ std::vector<int32_t> frequent_symbols(const RoutingWindow& window, size_t most) 
     for (const auto& [id, row] : l.symbols)
       if (id != kOtherSymbols) counts[id] += total(row);
   std::vector<std::pair<int64_t, int32_t>> by_count;
+  by_count.reserve(counts.size());
   for (const auto& [id, n] : counts) by_count.emplace_back(-n, id);
   std::ranges::sort(by_count);
   by_count.resize(std::min(by_count.size(), most));
   std::vector<int32_t> ids;
+  ids.reserve(by_count.size());
   for (const auto& [n, id] : by_count) ids.push_back(id);
   std::ranges::sort(ids);
   return ids;

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "model/data.h"
 #include "model/generate.h"
 
 namespace moe {
@@ -15,16 +14,16 @@ std::optional<std::filesystem::path> model_folder(const std::filesystem::path& r
   return {};
 }
 
-std::vector<std::string> symbols_of(const CharTokenizer& tokenizer) {
+std::vector<std::string> symbols_of(const Tokenizer& tokenizer) {
   std::vector<std::string> symbols;
+  symbols.reserve(static_cast<size_t>(tokenizer.size()));
   for (int32_t id = 0; id < tokenizer.size(); ++id) symbols.push_back(tokenizer.decode(id));
   return symbols;
 }
 
-Passage validation_passage(const Checkpoint& checkpoint, const std::string& text, const std::string& origin) {
-  const Corpus corpus{checkpoint.tokenizer.encode(text, origin)};
+Passage validation_passage(const Corpus& corpus, const ModelConfig& config, const std::string& origin) {
   const std::span<const int32_t> ids = corpus.validation();
-  const auto length = std::min(ids.size(), static_cast<size_t>(map_length(checkpoint.model)));
+  const auto length = std::min(ids.size(), static_cast<size_t>(map_length(config)));
   return {{ids.begin(), ids.begin() + static_cast<ptrdiff_t>(length)},
           fmt::format("The beginning of the validation text of {}.", origin)};
 }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "model/checkpoint.h"
+#include "model/data.h"
 #include "model/report.h"
 
 namespace moe {
@@ -17,15 +18,15 @@ namespace moe {
 std::optional<std::filesystem::path> model_folder(const std::filesystem::path& run);
 
 // The text of each token id.
-std::vector<std::string> symbols_of(const CharTokenizer& tokenizer);
+std::vector<std::string> symbols_of(const Tokenizer& tokenizer);
 
 // What a routing map is drawn of.
 struct Passage {
   std::vector<int32_t> ids;
   std::string note;  // what it is
 };
-// The beginning of the part of `text` that validates; `origin` names it in messages.
-Passage validation_passage(const Checkpoint&, const std::string& text, const std::string& origin);
+// The beginning of the part that validates; `origin` names the text.
+Passage validation_passage(const Corpus&, const ModelConfig&, const std::string& origin);
 // One that the model writes.
 Passage written_passage(const Checkpoint&, const MoeLm&, uint64_t seed);
 

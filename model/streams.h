@@ -19,6 +19,8 @@ enum class Draw : uint32_t {
   projection_dropout,
   expert_dropout,
   sample,
+  micro_batch,  // seeds a step's further micro batches
+  attempt,      // seeds the batches after a rewind
 };
 
 inline RngAddress rng_address(uint64_t seed, int64_t step, Draw purpose, int64_t layer = 0) {

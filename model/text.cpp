@@ -10,6 +10,7 @@
 namespace moe {
 namespace {
 
+constexpr const char* kReplacement = "\xef\xbf\xbd";  // U+FFFD
 constexpr int64_t kMaxTextBytes = int64_t{16} << 30;
 
 // Controls, separators, marks of direction, blanks of no width, private and unassigned planes.
@@ -31,10 +32,20 @@ bool is_invisible(char32_t c) {
 
 }  // namespace
 
-char32_t next_character(std::string_view text, size_t& at) {
+namespace {
+
+// What stands at a place of a text: a character of `length` bytes, or kNoCharacter and the `length` bytes, at
+// least one, that could still begin one; `cut` when it is the end of the text that keeps them from it.
+struct Reading {
+  char32_t character;
+  size_t length;
+  bool cut = false;
+};
+
+Reading read_character(std::string_view text, size_t at) {
   const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[at + i]); };
   const unsigned lead = byte(0);
-  if (lead < 0x80) return text[at++];
+  if (lead < 0x80) return {lead, 1};
 
   // Unicode 15, table 3-7: the lead byte tells the length, and narrows the second byte for E0, ED, F0 and F4.
   size_t length = 0;
@@ -50,18 +61,50 @@ char32_t next_character(std::string_view text, size_t& at) {
     if (lead == 0xF0) lowest = 0x90;
     if (lead == 0xF4) highest = 0x8F;
   } else {
-    return kNoCharacter;
+    return {kNoCharacter, 1};
   }
-  if (length > text.size() - at) return kNoCharacter;
   char32_t c = lead & (0x7Fu >> length);
   for (size_t i = 1; i < length; ++i) {
-    if (byte(i) < lowest || byte(i) > highest) return kNoCharacter;
+    if (at + i == text.size()) return {kNoCharacter, i, true};
+    if (byte(i) < lowest || byte(i) > highest) return {kNoCharacter, i};
     c = c << 6 | (byte(i) & 0x3Fu);
     lowest = 0x80;
     highest = 0xBF;
   }
-  at += length;
-  return c;
+  return {c, length};
+}
+
+}  // namespace
+
+char32_t next_character(std::string_view text, size_t& at) {
+  const Reading reading = read_character(text, at);
+  if (reading.character != kNoCharacter) at += reading.length;
+  return reading.character;
+}
+
+int64_t count_characters(std::string_view text) {
+  return std::ranges::count_if(text, [](char b) { return (static_cast<unsigned char>(b) & 0xC0) != 0x80; });
+}
+
+std::string Utf8Stream::push(std::string_view bytes) {
+  pending_ += bytes;
+  std::string text;
+  size_t at = 0;
+  while (at < pending_.size()) {
+    const Reading reading = read_character(pending_, at);
+    if (reading.cut) break;
+    if (reading.character == kNoCharacter)
+      text += kReplacement;
+    else
+      text.append(pending_, at, reading.length);
+    at += reading.length;
+  }
+  pending_.erase(0, at);
+  return text;
+}
+
+std::string Utf8Stream::finish() {
+  return std::exchange(pending_, "").empty() ? "" : kReplacement;
 }
 
 void append_utf8(std::string& text, char32_t c) {

@@ -2,6 +2,7 @@
 // Text from outside: UTF-8 files and strings, and the characters (Unicode code points) in them.
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <string_view>
@@ -25,7 +26,23 @@ void check_text(std::string_view text, const std::string& what);
 inline constexpr char32_t kNoCharacter = 0xFFFFFFFF;
 char32_t next_character(std::string_view text, size_t& at);
 
+// How many characters a valid text has.
+int64_t count_characters(std::string_view text);
+
 void append_utf8(std::string& text, char32_t character);
+
+// Makes whole characters of bytes that come in pieces, as those of tokens do. Each longest run of bytes that
+// can no longer become a character comes out as one U+FFFD, as the Unicode Standard recommends.
+class Utf8Stream {
+ public:
+  // What can be shown now. The first bytes of a character wait for its last.
+  std::string push(std::string_view bytes);
+  // At the end: U+FFFD when a character was begun, "" otherwise.
+  std::string finish();
+
+ private:
+  std::string pending_;
+};
 
 // For messages: 'é' (U+00E9), and U+000A alone for what has no visible form or would disturb a terminal.
 std::string describe(char32_t character);

@@ -9,7 +9,7 @@
 # to run and leaves with 2.
 set -euo pipefail
 
-packages=(g++ cmake ninja-build libfmt-dev libcli11-dev nlohmann-json3-dev catch2 libbenchmark-dev)
+packages=(g++ cmake ninja-build libfmt-dev libcli11-dev nlohmann-json3-dev libcurl4-openssl-dev catch2 libbenchmark-dev)
 case "${1-}" in
   "") ;;
   --lint) packages+=(clang-format-14 clang-tidy) ;;
@@ -22,7 +22,7 @@ if ! command -v apt-get > /dev/null; then
     exit 0  # whatever else is missing, CMake will name it
   fi
   echo "This is no Debian or Ubuntu. Please install: a C++20 compiler (g++ 11 or later), CMake 3.22 or later," \
-    "Ninja, fmt, CLI11, nlohmann-json, Catch2, Google Benchmark." >&2
+    "Ninja, fmt, CLI11, nlohmann-json, libcurl (for MLflow), Catch2, Google Benchmark." >&2
   exit 2
 fi
 
@@ -31,6 +31,8 @@ is_installed() {
   case "$1" in
     g++ | cmake | clang-format-14 | clang-tidy | curl) command -v "$1" > /dev/null ;;
     ninja-build) command -v ninja > /dev/null ;;
+    libcurl4-openssl-dev) # its other flavours do as well, and exclude it
+      dpkg-query --show --showformat='${db:Status-Status}\n' 'libcurl4-*-dev' 2> /dev/null | grep -qx installed ;;
     *) dpkg-query --show --showformat='${db:Status-Status}\n' "$1" 2> /dev/null | grep -qx installed ;;
   esac
 }

@@ -4,6 +4,7 @@
 
 #include "core/safetensors.h"
 #include "model/checkpoint.h"
+#include "model/text.h"
 #include "tests/process.h"
 
 using namespace moe;
@@ -57,10 +58,10 @@ TEST_CASE("help lists every option with its default and leaves with 0", "[cli]")
   const TempFolder folder;
   const Result train = run(folder, {"train_moe", "--help"});
   CHECK(train.code == 0);
-  for (const char* option :
-       {"--n-embed INT=128", "--top-k INT=2", "--dropout FLOAT=0.1", "--max-iters INT=5000",
-        "--router noisy-topk|topk=noisy-topk", "--out DIR=out", "--config", "--print-config",
-        "--threads INT=0", "--device auto|cpu|cuda=auto", "TEXT"})
+  for (const char* option : {"--n-embed INT=128", "--top-k INT=2", "--dropout FLOAT=0.1",
+                             "--max-iters INT=5000", "--router noisy-topk|topk=noisy-topk", "--out DIR=out",
+                             "--config", "--print-config", "--threads INT=0", "--device auto|cpu|cuda=auto",
+                             "--tokenizer char|bpe=char", "--vocab-size INT=4096", "TEXT"})
     CHECK(has(train.out, option));
   const Result generate = run(folder, {"generate", "--help"});
   CHECK(generate.code == 0);
@@ -101,6 +102,26 @@ TEST_CASE("what makes no sense on the command line is a usage error, code 2", "[
   check_refused(shop, {"generate", "--prompt", "a", "--file", "b"}, 2, "--file");
   check_refused(shop, {"generate", "stray"}, 2, "stray");
   check_refused(shop, {"replay_makemoe"}, 2, "CASE");
+}
+
+TEST_CASE("with byte pairs a model writes whole characters, and takes any prompt", "[cli]") {
+  const Workshop shop;
+  std::string text;  // of characters of two to four bytes, which single tokens cut
+  for (int i = 0; i < 300; ++i) text += "\xc3\xa9t\xc3\xa9 \xe4\xbd\xa0\xe5\xa5\xbd \xf0\x9f\x98\x80\n";
+  write(shop / "text.txt", text);
+  const Result trained = run(shop, shop.training({"--tokenizer", "bpe", "--vocab-size", "260"}));
+  REQUIRE(trained.code == 0);
+  CHECK(has(trained.out, "text    text.txt: 3900 tokens, 260 different ones; 3510 train, 390 validate"));
+  CHECK(load_checkpoint(shop / "out").tokenizer.kind() == TokenizerKind::bpe);
+  const Result r = run(shop, {"generate", "--prompt", "\xd7\xa9!", "--tokens", "200", "--temperature", "2"});
+  CHECK(r.code == 0);
+  CHECK(r.out.starts_with("\xd7\xa9!"));
+  std::string shown = r.out;
+  std::erase(shown, '\0');
+  CHECK_NOTHROW(check_text(shown, "stdout"));
+  CHECK(has(r.out, "\xef\xbf\xbd"));  // hardly trained, it begins characters that it does not end
+  check_refused(shop, shop.training({"--tokenizer", "bpe", "--vocab-size", "255"}), 2, "--vocab-size");
+  check_refused(shop, shop.training({"--tokenizer", "words"}), 2, "--tokenizer");
 }
 
 TEST_CASE("a text that cannot be used is a data error, code 3", "[cli]") {
@@ -237,7 +258,7 @@ TEST_CASE("a signal during an evaluation does not wait for its end", "[cli]") {
   REQUIRE(process.says("of the first batch"));
   process.kill(SIGINT);
   CHECK(process.wait() == 130);
-  CHECK(!std::filesystem::exists(shop / "out/model.safetensors"));  // nothing was learned
+  CHECK(load_training_point(shop / "out").state.step == 0);
 }
 
 TEST_CASE("training ends, with the model saved, when nobody reads its report any more", "[cli]") {
@@ -266,7 +287,8 @@ TEST_CASE("no memory and no disk are code 5", "[cli]") {
   const std::string train = fmt::format("{}/{}", MOE_APPS, fmt::join(shop.training(), " "));
   const Result limited = run(shop, {"/bin/sh", "-c", "ulimit -f 8; exec " + train});
   CHECK(limited.code == 5);
-  CHECK(has(limited.err, "model.safetensors"));
+  CHECK(has(limited.err, "optimizer.safetensors"));
+  CHECK(has(limited.err, "bytes"));
   CHECK(shop.temporary_files() == 0);
 }
 

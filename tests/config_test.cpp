@@ -40,6 +40,8 @@ void change_all(ModelConfig& m, TrainConfig& t) {
     using T = std::decay_t<decltype(value)>;
     if constexpr (std::is_enum_v<T>)
       value = static_cast<T>(1);
+    else if constexpr (std::is_same_v<T, bool>)
+      value = !value;
     else
       value = value * 3 + T{1} / T{3} + T{1};
   };
@@ -63,6 +65,24 @@ TEST_CASE("the defaults are valid, before the vocabulary is known too", "[config
   CHECK_NOTHROW(ModelConfig().validate());
   CHECK_NOTHROW(reference().validate());
   CHECK_NOTHROW(TrainConfig().validate(reference()));
+}
+
+TEST_CASE("training options that contradict each other are refused by their names", "[config]") {
+  using T = TrainConfig&;
+  using M = ModelConfig&;
+  CHECK(training_error([](T t, M) { t.min_learning_rate = 1e-4; }) ==
+        "--min-learning-rate 0.0001 needs --schedule linear, cosine or wsd");
+  CHECK(training_error([](T t, M) {
+          t.schedule = Schedule::cosine;
+          t.min_learning_rate = 1;
+        }) == "--min-learning-rate 1 is larger than --learning-rate 0.001");
+  CHECK(training_error([](T t, M) { t.decay_iters = 5; }) == "--decay-iters 5 needs --schedule wsd");
+  CHECK(training_error([](T t, M) { t.accumulate = 0; }) == "--accumulate 0 is smaller than 1");
+  CHECK_THAT(training_error([](T t, M) { t.warmup_iters = -1; }), Contains("--warmup-iters"));
+  CHECK_THAT(training_error([](T t, M) { t.patience = -1; }), Contains("--patience"));
+  CHECK_THAT(training_error([](T t, M) { t.spike_zscore = -1; }), Contains("--spike-zscore"));
+  CHECK_THAT(training_error([](T t, M) { t.max_skips = 0; }), Contains("--max-skips"));
+  CHECK_THAT(training_error([](T t, M) { t.max_rewinds = -1; }), Contains("--max-rewinds"));
 }
 
 TEST_CASE("values that make no model are refused by the option's name", "[config]") {

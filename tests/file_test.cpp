@@ -156,3 +156,55 @@ TEST_CASE("the leftover of a killed run is replaced, and a second writer is noti
   second.commit();
   CHECK(read(folder / "file") == "two");
 }
+
+TEST_CASE("a folder takes the place of another whole, and the other stands where it was", "[file]") {
+  const TempFolder folder;
+  const auto staged = folder / "staged", target = folder / "target";
+  create_folder(staged / "inside");
+  write_file(staged / "inside/file", "newer");
+  replace_folder(staged, target);
+  CHECK(read(target / "inside/file") == "newer");
+  CHECK(!std::filesystem::exists(staged));
+  create_folder(staged);
+  write_file(staged / "file", "newest");
+  replace_folder(staged, target);
+  CHECK(read(target / "file") == "newest");
+  CHECK(read(staged / "inside/file") == "newer");
+  CHECK_THAT(message_of(ErrorKind::resource, [&] { replace_folder(folder / "missing", folder / "other"); }),
+             Contains("cannot move") && Contains("missing") && Contains("No such file"));
+  remove_tree(target);
+  CHECK(!std::filesystem::exists(target));
+}
+
+TEST_CASE("a link is replaced in one move, and never a folder by one", "[file]") {
+  const TempFolder folder;
+  replace_link(folder / "link", "one");
+  replace_link(folder / "link", "two");
+  CHECK(std::filesystem::read_symlink(folder / "link") == "two");
+  create_folder(folder / "folder");
+  CHECK_THROWS_AS(replace_link(folder / "folder", "two"), Error);
+  CHECK(folder.temporary_files() == 0);
+}
+
+TEST_CASE("a file grows at its end and can be cut", "[file]") {
+  const TempFolder folder;
+  write_file(folder / "file", "one\ntwo\nhal");
+  AppendFile file(folder / "file");
+  file.cut(4);
+  file.append("new\n");
+  file.sync();
+  CHECK(read(folder / "file") == "one\nnew\n");
+  const FileSizeLimit limit(10);
+  CHECK_THAT(message_of(ErrorKind::resource, [&] { file.append("too much"); }),
+             Contains("file (8 bytes): File too large"));
+  CHECK_THROWS_AS(AppendFile(folder / "missing/file"), Error);
+}
+
+TEST_CASE("a folder is locked while its lock lives", "[file]") {
+  const TempFolder folder;
+  {
+    const FolderLock first(folder / "out");
+    CHECK_THAT(message_of(ErrorKind::usage, [&] { FolderLock(folder / "out"); }), Contains("another run"));
+  }
+  CHECK_NOTHROW(FolderLock(folder / "out"));
+}

@@ -70,16 +70,13 @@ TEST_CASE("report draws a run with the model's own text, or the validation text 
   REQUIRE(r.code == 0);
   CHECK(has(r.out, "out/report.html"));
   const std::string page = file_text(gallery / "out/report.html");
-  CHECK(markup_fault(page, true) == "");
+  CHECK(markup_fault(page, true).empty());
   CHECK(has(page, "A text that the model wrote"));
   CHECK(std::filesystem::exists(gallery / "out/report/load-layer-1.svg"));
   REQUIRE(run(gallery, {"report", "out", "--text", "text.txt"}).code == 0);
   const std::string second = file_text(gallery / "out/report.html");
   CHECK(has(second, "validation text of text.txt"));
-  CHECK(markup_fault(second, true) == "");
-  std::string wanted = "\"names\":[";
-  for (const char c : kLast.substr(0, 12)) wanted += c == ' ' ? "\"␣\"," : fmt::format("\"{}\",", c);
-  CHECK(has(second, wanted));
+  CHECK(markup_fault(second, true).empty());
   CHECK(gallery.temporary_files() == 0);
 }
 

@@ -56,6 +56,8 @@ TEST_CASE("a step's line tells all there is to know of it", "[progress]") {
 TEST_CASE("an evaluation's line gives nats and bits", "[progress]") {
   CHECK(describe(EvalReport{500, 2.2743, 2.3040, 1}) ==
         "step    500  train 2.2743  val 2.3040  bits/char 3.28 train, 3.32 val");
+  CHECK(describe(EvalReport{500, 2.2743, 2.3040, 1, 0.5}) ==
+        "step    500  train 2.2743  val 2.3040  bits/char 1.64 train, 1.66 val");
 }
 
 TEST_CASE("durations are given in two units at most", "[progress]") {

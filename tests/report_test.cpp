@@ -102,10 +102,10 @@ json data_of(const std::string& html) {
 }
 
 void check_well_formed(const Report& report) {
-  CHECK(markup_fault(report.html, true) == "");
+  CHECK(markup_fault(report.html, true).empty());
   for (const Figure& f : report.figures) {
     INFO(f.id);
-    CHECK(markup_fault(svg_file(f), false) == "");
+    CHECK(markup_fault(svg_file(f), false).empty());
   }
 }
 
@@ -130,10 +130,10 @@ size_t count(std::string_view text, std::string_view part) {
 }  // namespace
 
 TEST_CASE("the checker of markup sees what is broken", "[report]") {
-  CHECK(markup_fault("<a b=\"c\"><d/>x &lt; y</a>", false) == "");
+  CHECK(markup_fault("<a b=\"c\"><d/>x &lt; y</a>", false).empty());
   for (const char* bad : {"<a>", "<a></b>", "<a b=c></a>", "<a b=\"<\"></a>", "<a>1 & 2</a>", "<a>></a>",
                           "<a b=\"1\" b=\"2\"/>", "</a>", "<a b=\"1></a>"})
-    CHECK(markup_fault(bad, false) != "");
+    CHECK_FALSE(markup_fault(bad, false).empty());
 }
 
 TEST_CASE("a report is well-formed, asks for nothing from outside and has every figure", "[report]") {
@@ -327,7 +327,7 @@ TEST_CASE("a line far above all others is cut, and the plot says how high it goe
   plot.curves[0].points[0].value = 2.2;
   CHECK(!has(draw_lines(plot).body, "reaches"));
   plot.curves[0].points = {{0, 0.0}};
-  CHECK(markup_fault(svg_file(draw_lines(plot)), false) == "");
+  CHECK(markup_fault(svg_file(draw_lines(plot)), false).empty());
 }
 
 TEST_CASE("ticks are round and inside", "[report]") {

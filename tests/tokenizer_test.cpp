@@ -45,6 +45,7 @@ TEST_CASE("every character survives UTF-8", "[tokenizer]") {
   const std::string text = all_of_unicode();
   const std::u32string characters = characters_of(text);
   REQUIRE(characters.size() == 0x110000 - 1 - 0x800);
+  CHECK(count_characters(text) == static_cast<int64_t>(characters.size()));
   CHECK(characters.front() == 1);
   CHECK(characters.back() == 0x10FFFF);
   CHECK(std::is_sorted(characters.begin(), characters.end()));
@@ -119,7 +120,7 @@ TEST_CASE("ids are the places of the characters in ascending order", "[tokenizer
 
 TEST_CASE("any text comes back from its ids, character by character too", "[tokenizer]") {
   for (const std::string& text : {kHostile, all_of_unicode()}) {
-    const auto t = CharTokenizer::from_text(text);
+    const Tokenizer t = CharTokenizer::from_text(text);
     const auto ids = t.encode(text, "TEXT");
     CHECK((t.decode(ids) == text));
     std::string streamed;
@@ -141,36 +142,42 @@ TEST_CASE("characters that the model does not know are listed", "[tokenizer]") {
     CHECK_THAT(message_of(ErrorKind::runtime, [&] { t.decode(id); }), Contains("[0, 3)"));
 }
 
-TEST_CASE("a tokenizer comes back from tokenizer.json", "[tokenizer]") {
+TEST_CASE("a tokenizer of characters comes back from tokenizer.json", "[tokenizer]") {
   for (const std::string& text : {"a"s, "hello\n"s, kHostile}) {
-    const auto t = CharTokenizer::from_text(text);
-    CHECK(CharTokenizer::from_json(t.to_json(), "FILE", ErrorKind::checkpoint) == t);
+    const Tokenizer t = CharTokenizer::from_text(text);
+    CHECK(t.kind() == TokenizerKind::character);
+    CHECK(Tokenizer::from_json(t.to_json(), "FILE", ErrorKind::checkpoint) == t);
+    const std::string compact = nlohmann::json::parse(t.to_json()).dump();
+    CHECK(Tokenizer::from_json(compact, "FILE", ErrorKind::checkpoint) == t);
   }
-  CHECK(CharTokenizer::from_json(CharTokenizer().to_json(), "FILE", ErrorKind::checkpoint) ==
-        CharTokenizer());
+  CHECK(Tokenizer::from_json(Tokenizer().to_json(), "FILE", ErrorKind::checkpoint) == Tokenizer());
 }
 
 TEST_CASE("a tokenizer.json of another form is refused with the reason", "[tokenizer]") {
-  const auto good = nlohmann::json::parse(CharTokenizer::from_text("abc").to_json());
+  const auto good = nlohmann::ordered_json::parse(Tokenizer(CharTokenizer::from_text("abc")).to_json());
   const auto why = [&](auto&& change) {
-    nlohmann::json j = good;
+    nlohmann::ordered_json j = good;
     change(j);
     return message_of(ErrorKind::checkpoint,
-                      [&] { CharTokenizer::from_json(j.dump(), "FILE", ErrorKind::checkpoint); });
+                      [&] { Tokenizer::from_json(j.dump(), "FILE", ErrorKind::checkpoint); });
   };
-  using J = nlohmann::json&;
+  using J = nlohmann::ordered_json&;
   CHECK_THAT(why([](J j) { j = 1; }), Contains("no vocabulary"));
   CHECK_THAT(why([](J j) { j["model"].erase("vocab"); }), Contains("no vocabulary"));
-  CHECK_THAT(why([](J j) { j["model"]["vocab"] = {"a", "b"}; }), Contains("no vocabulary"));
-  CHECK_THAT(why([](J j) { j["model"]["type"] = "BPE"; }), Contains("not the tokenizer"));
-  CHECK_THAT(why([](J j) { j.erase("decoder"); }), Contains("not the tokenizer"));
-  CHECK_THAT(why([](J j) { j["more"] = 1; }), Contains("not the tokenizer"));
-  CHECK_THAT(why([](J j) { j["model"]["vocab"]["b"] = 2; }), Contains("'b' (U+0062) must have the id 1"));
+  CHECK_THAT(why([](J j) { j["model"]["vocab"] = nlohmann::json::array(); }), Contains("no vocabulary"));
+  CHECK_THAT(why([](J j) { j["model"]["type"] = "BPE"; }), Contains("not a tokenizer"));
+  CHECK_THAT(why([](J j) { j.erase("decoder"); }), Contains("not a tokenizer"));
+  CHECK_THAT(why([](J j) { j["more"] = 1; }), Contains("not a tokenizer"));
+  CHECK_THAT(why([](J j) { j["model"]["merges"] = J(j["added_tokens"]); }), Contains("not a tokenizer"));
+  CHECK_THAT(why([](J j) { j["model"]["vocab"]["b"] = 2; }), Contains("\"b\" must have the id 1"));
   CHECK_THAT(why([](J j) { j["model"]["vocab"]["b"] = 1.0; }), Contains("must have the id 1"));
   CHECK_THAT(why([](J j) { j["model"]["vocab"]["b"] = -1; }), Contains("must have the id 1"));
   CHECK_THAT(why([](J j) { j["model"]["vocab"]["b"] = nullptr; }), Contains("must have the id 1"));
+  CHECK_THAT(why([](J j) { j["model"]["vocab"]["b"] = {{"c", 1}}; }), Contains("must have the id 1"));
   CHECK_THAT(why([](J j) { j["model"]["vocab"]["bb"] = 3; }), Contains("\"bb\" is not a single character"));
-  CHECK_THAT(why([](J j) { j["model"]["vocab"][""] = 0; }), Contains("\"\" is not a single character"));
+  CHECK_THAT(why([](J j) { j["model"]["vocab"][""] = 3; }), Contains("\"\" is not a single character"));
+  CHECK_THAT(why([](J j) { j["model"]["vocab"]["B"] = 3; }),
+             Contains("'B' (U+0042) does not come behind 'c' (U+0063)"));
 }
 
 TEST_CASE("JSON that says two things or nests without end is refused", "[tokenizer]") {
@@ -186,4 +193,71 @@ TEST_CASE("JSON that says two things or nests without end is refused", "[tokeniz
   CHECK_THAT(why(R"({"a": {"b": 1, "c": {}, "b": 2}})"), Contains("\"b\" appears twice"));
   CHECK_THAT(why(std::string(1'000'000, '[')), Contains("deeper than 16"));
   CHECK_NOTHROW(parse_json(R"({"a": {"b": 1}, "b": {"b": 1}})", "FILE", ErrorKind::checkpoint));
+  CHECK_THAT(why('"' + std::string(70'000, 'a') + '"'),
+             Contains("a string or blank of more than 65536 bytes"));
+  std::string many = "[0";
+  for (size_t i = 0; i < kMaxJsonValues; ++i) many += ",0";
+  CHECK_THAT(why(many + "]"), Contains("more than 2000 values"));
+}
+
+TEST_CASE("the members of a stream are handed over and not kept", "[tokenizer]") {
+  std::string seen;
+  const JsonStream streams[] = {
+      {{"a", "b"},
+       [&](const std::string& key, const nlohmann::json& value) { seen += key + value.dump() + " "; }},
+      {{"list"},
+       [&](const std::string& key, const nlohmann::json& value) { seen += key + value.dump() + " "; }}};
+  const auto rest = [&](std::string_view text) {
+    seen.clear();
+    return parse_json(text, "FILE", ErrorKind::checkpoint, streams).dump();
+  };
+  CHECK(rest(R"({"a": {"x": 1, "b": {"p": 1, "p": "q"}, "y": 2}, "list": [7, null], "z": [8]})") ==
+        R"({"a":{"b":{},"x":1,"y":2},"list":[],"z":[8]})");
+  CHECK(seen == R"(p1 p"q" 7 null )");
+  CHECK(rest(R"({"list": [[1, [2]], {"a": {"b": {"c": 1}}}, 3], "a": {"b": {"c": {"b": 1}, "d": 2}}})") ==
+        R"({"a":{"b":{}},"list":[]})");
+  CHECK(seen == "[] {} 3 c{} d2 ");
+  for (const char* other :
+       {R"({"a":1,"b":{"c":1}})", R"({"a":[{"b":{"c":1}}]})", R"([{"a":{"b":{"c":1}}}])",
+        R"({"c":{"a":{"b":{"c":1}}},"d":{"b":{"c":1}}})", R"({"a":{"b":1,"c":{"d":1}}})"}) {
+    CHECK(rest(other) == other);
+    CHECK(seen.empty());
+  }
+  std::string many = R"({"list": [0)";
+  for (size_t i = 0; i < 2 * kMaxJsonValues; ++i) many += ",0";
+  CHECK(rest(many + "]}") == R"({"list":[]})");
+  CHECK_THAT(message_of(ErrorKind::checkpoint, [&] { rest(R"({"list": [], "list": []})"); }),
+             Contains("\"list\" appears twice"));
+}
+
+TEST_CASE("a stream of bytes shows whole characters only", "[tokenizer]") {
+  // By pieces of every length.
+  for (const size_t length : {1, 2, 3, 5, 1000}) {
+    Utf8Stream stream;
+    std::string text;
+    for (size_t at = 0; at < kHostile.size(); at += length) {
+      const std::string piece = stream.push(kHostile.substr(at, length));
+      CHECK_NOTHROW(check_text(piece, "PIECE"));
+      text += piece;
+    }
+    CHECK(stream.finish().empty());
+    CHECK(text == kHostile);
+  }
+  const auto shown = [](const std::vector<std::string>& pieces) {
+    Utf8Stream stream;
+    std::string text;
+    for (const std::string& piece : pieces) text += stream.push(piece) + "|";
+    return text + stream.finish();
+  };
+  CHECK(shown({"a\xe2", "\x82", "\xac!"}) == "a||\xe2\x82\xac!|");
+  CHECK(shown({"\xe2\x82"}) == "|\xef\xbf\xbd");
+  CHECK(shown({"\xe2\x82", "a"}) ==
+        "|\xef\xbf\xbd"
+        "a|");
+  // The Unicode Standard's example of U+FFFD for maximal subparts (table 3-8 of version 15).
+  CHECK(shown({"\x61\xf1\x80\x80\xe1\x80\xc2\x62\x80\x63\x80\xbf\x64"}) ==
+        "a\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"
+        "b\xef\xbf\xbd"
+        "c\xef\xbf\xbd\xef\xbf\xbd"
+        "d|");
 }

@@ -4,72 +4,11 @@
 #include <limits>
 #include <string>
 
-#include "model/trainer.h"
 #include "tests/catch.h"
-#include "tests/model_fixture.h"
+#include "tests/run_fixture.h"
 
 using namespace moe;
 using namespace moe::test;
-
-namespace {
-
-constexpr int64_t kPlenty = int64_t{1} << 40;
-
-// A text with structure: words in a fixed grammar, as ids below 11.
-Corpus grammar(int64_t length) {
-  Corpus corpus;
-  for (int64_t i = 0; i < length; ++i) {
-    const int64_t word = i / 5;
-    corpus.ids.push_back(static_cast<int32_t>(i % 5 == 0 ? 10 : (word * word % 7 + i % 5 * 3) % 10));
-  }
-  return corpus;
-}
-
-struct Run {
-  Run(const ModelConfig& m, const TrainConfig& t)
-      : train(t),
-        corpus(grammar(2000)),
-        model(m),
-        plan(plan_memory(m, t, kPlenty)),
-        trainer(model, train, corpus, plan) {
-    model.initialise(static_cast<uint64_t>(t.seed));
-  }
-  std::vector<std::vector<float>> weights() const {
-    std::vector<std::vector<float>> all;
-    for (const Parameter& p : model.parameters()) {
-      const auto v = p.value.span<float>();
-      all.emplace_back(v.begin(), v.end());
-    }
-    return all;
-  }
-
-  TrainConfig train;
-  Corpus corpus;
-  MoeLm model;
-  MemoryPlan plan;
-  Trainer trainer;
-};
-
-TrainConfig small_training() {
-  TrainConfig t;
-  t.batch_size = 4;
-  t.eval_iters = 3;
-  t.grad_clip = 1;
-  t.importance_loss = 0.01;
-  t.load_loss = 0.01;
-  t.balance_loss = 0.01;
-  t.z_loss = 0.001;
-  return t;
-}
-
-ModelConfig busy_config() {
-  ModelConfig c = small_config();
-  c.dropout = 0.1;
-  c.capacity_factor = 1.25;
-  return c;
-}
-
-}  // namespace
 
 TEST_CASE("a small model learns a small grammar", "[training]") {
   ModelConfig c = small_config();
@@ -78,7 +17,7 @@ TEST_CASE("a small model learns a small grammar", "[training]") {
   t.batch_size = 8;
   t.eval_iters = 4;
   t.learning_rate = 1e-2;
-  Run run(c, t);
+  SmallRun run(c, t);
   const double before = run.trainer.evaluate(0).validation;
   for (int64_t i = 0; i < 200; ++i) run.trainer.step(i);
   const double after = run.trainer.evaluate(200).validation;
@@ -90,7 +29,7 @@ TEST_CASE("a small model learns a small grammar", "[training]") {
 TEST_CASE("300 steps with 1, 2 and 3 threads end in the same bits, run after run", "[training][threads]") {
   const auto train = [](int threads) {
     set_threads(threads);
-    Run run(busy_config(), small_training());
+    SmallRun run(busy_config(), small_training());
     for (int64_t i = 0; i < 300; ++i) {
       run.trainer.step(i);
       if (i % 100 == 0) run.trainer.evaluate(i);
@@ -106,7 +45,7 @@ TEST_CASE("300 steps with 1, 2 and 3 threads end in the same bits, run after run
 
 TEST_CASE("after the first step no tensor memory is allocated, and the plan was exact",
           "[training][memory]") {
-  Run run(busy_config(), small_training());
+  SmallRun run(busy_config(), small_training());
   run.trainer.step(0);
   run.trainer.evaluate(0);
   const int64_t before = system_allocations();
@@ -121,7 +60,7 @@ TEST_CASE("after the first step no tensor memory is allocated, and the plan was 
 }
 
 TEST_CASE("evaluating or peeking changes nothing", "[training]") {
-  Run plain(busy_config(), small_training()), watched(busy_config(), small_training());
+  SmallRun plain(busy_config(), small_training()), watched(busy_config(), small_training());
   for (int64_t i = 0; i < 5; ++i) {
     watched.trainer.evaluate(i);
     const double peeked = watched.trainer.peek_loss(i);
@@ -141,7 +80,7 @@ TEST_CASE("an expert without tokens keeps its weights, moments and step count", 
     train.batch_size = 4;
     return train;
   }();
-  Run run(c, t);
+  SmallRun run(c, t);
   // A bias that sends every token to expert 2.
   parameter(run.model, "blocks.0.moe.router.bias").value.span<float>()[2] = 1000;
   const Tensor up = parameter(run.model, "blocks.0.moe.experts.up.weight").value;
@@ -160,7 +99,7 @@ TEST_CASE("capacity drops the share it must, and only in training", "[training]"
   c.capacity_factor = 0.5;
   TrainConfig t;
   t.batch_size = 4;
-  Run run(c, t);
+  SmallRun run(c, t);
   CHECK(run.trainer.step(0).dropped_share >= 0.5);
 }
 
@@ -168,7 +107,7 @@ TEST_CASE("a diverging run ends with an error of its own kind", "[training]") {
   TrainConfig t;
   t.batch_size = 4;
   t.learning_rate = 1e30;
-  Run run(small_config(), t);
+  SmallRun run(small_config(), t);
   try {
     for (int64_t i = 0; i < 50; ++i) run.trainer.step(i);
     FAIL("no error");

@@ -19,9 +19,9 @@ struct Factors {
         beta2(static_cast<T>(o.beta2)),
         rest2(static_cast<T>(1 - o.beta2)),
         rate(static_cast<T>(o.lr / (1 - std::pow(o.beta1, static_cast<double>(step))))),
-        root(static_cast<T>(std::sqrt(1 - std::pow(o.beta2, static_cast<double>(step))))),
+        inverse_root(static_cast<T>(1 / std::sqrt(1 - std::pow(o.beta2, static_cast<double>(step))))),
         eps(static_cast<T>(o.eps)) {}
-  T scale, keep, beta1, rest1, beta2, rest2, rate, root, eps;
+  T scale, keep, beta1, rest1, beta2, rest2, rate, inverse_root, eps;
 };
 
 template <class T>
@@ -31,7 +31,7 @@ void update(const Factors<T> f, int64_t n, T* __restrict value, T* __restrict gr
     const T g = f.scale * grad[i];
     m[i] = f.beta1 * m[i] + f.rest1 * g;
     v[i] = f.beta2 * v[i] + f.rest2 * (g * g);
-    value[i] = f.keep * value[i] - f.rate * m[i] / (std::sqrt(v[i]) / f.root + f.eps);
+    value[i] = f.keep * value[i] - f.rate * m[i] / (std::sqrt(v[i]) * f.inverse_root + f.eps);
     grad[i] = 0;
   }
 }

@@ -1,7 +1,8 @@
 #pragma once
 // The seam for matrix products.
 //
-//   C[i, j] = (accumulate ? C[i, j] : 0) + sum over l < k of A(i, l) B(l, j) + bias[j]
+//   C[i, j] = (accumulate ? C[i, j] : 0) + sum over l < k of A(i, l) B(l, j) + bias[j], with relu max(0,
+//   that)
 //
 // A(i, l) is a[i*lda + l], or a[l*lda + i] when a_transposed; B(l, j) is b[l*ldb + j], or b[j*ldb + l] when
 // b_transposed; C[i, j] is c[i*ldc + j]. bias may be nullptr. m, n, k may be 0; k = 0 leaves bias and C only.
@@ -26,6 +27,7 @@ struct Gemm {
   int64_t ldc = 0;
   const T* bias = nullptr;
   bool accumulate = false;
+  bool relu = false;
 };
 
 // Independent products in one parallel region; no two of them may write the same element. float and double.

@@ -1,27 +1,33 @@
-// C is cut into tiles of at most kTaskRows x kTaskColumns; a task owns one and packs what it needs of A and
-// B. Inside a task, k goes in blocks of kBlock: B's part of the block is packed once, into slivers of
-// Tile<T>::kColumns columns that stay in the second-level cache, and then A's, one panel of kRows rows at a
-// time, which stays in the first-level cache while it meets every sliver. (Goto and van de Geijn, "Anatomy of
-// high-performance matrix multiplication", ACM TOMS 34(3), 2008.)
+// C is cut into parts of at most kTaskRows x kTaskColumns, one task each. Inside a task, k goes in blocks of
+// kBlock; a block of B is packed into slivers of a tile's width, which stay in the second-level cache, and
+// each of them meets all rows of A in tiles of registers (micro_kernel.h). A is read where it lies. (Goto and
+// van de Geijn, "Anatomy of high-performance matrix multiplication", ACM TOMS 34(3), 2008, pack A as well:
+// their A does not fit into the second-level cache, ours does.)
 //
-// An element is thus the sum over blocks of k of one chain of multiply-adds each. Neither kBlock nor the
-// chain depends on anything but k, which is what the contract promises about bits.
+// With few rows, packing a transposed B would cost more than the product. Then C^T = B^T A^T is computed: B's
+// columns, which are contiguous, take the role of A's rows, A is packed, and tiles are turned around on their
+// way to C.
+//
+// Either way an element is the sum over blocks of k of one chain of multiply-adds each. Neither kBlock nor
+// the chain depends on anything but k, which is what the contract promises about bits.
 //
 // The build lets the compiler fuse multiplication and addition in this file (see kernels/CMakeLists.txt).
 
 #include <algorithm>
-#include <memory>
 
 #include "core/parallel.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/gemm/micro_kernel.h"
+#include "kernels/scratch.h"
 
 namespace moe::kernels::cpu {
 namespace {
 
-constexpr int64_t kBlock = 256;        // of k
+using detail::kRows;
+
+constexpr int64_t kBlock = 512;        // of k
+constexpr int64_t kTaskRows = 264;     // a multiple of kRows
 constexpr int64_t kTaskColumns = 128;  // a multiple of every Tile<T>::kColumns
-constexpr int64_t kTaskRows = 132;     // a multiple of kRows
 // Multiply-adds, about 10 µs of them: below, waking another thread may cost more than it brings.
 constexpr int64_t kWorthThreads = int64_t{1} << 19;
 
@@ -37,68 +43,97 @@ struct Stripes {
   int64_t begin(int64_t i) const { return std::min(size, i * width); }
 };
 
+// Whether packing A and turning C around moves less than packing B.
 template <class T>
-struct Panels {
-  alignas(64) T a[kBlock * detail::Tile<T>::kPanelRows];
-  alignas(64) T b[kBlock * kTaskColumns];
-};
-
-// Rows [i, i + rows) of A, steps [l, l + k).
-template <class T>
-void pack_a(const Gemm<T>& p, int64_t i, int64_t rows, int64_t l, int64_t k, T* panel) {
-  using detail::Tile;
-  if (k == 0) return;
-  if (p.a_transposed)
-    detail::pack_straight<detail::kRows>(p.a + l * p.lda + i, p.lda, k, rows, panel, Tile<T>::kPanelRows);
-  else
-    detail::pack_transposed(p.a + i * p.lda + l, p.lda, k, rows, panel, Tile<T>::kPanelRows);
-}
-
-// Columns [j, j + columns) of B, steps [l, l + k): a sliver of one or two vectors.
-template <class T>
-void pack_b(const Gemm<T>& p, int64_t j, int64_t columns, int64_t l, int64_t k, T* sliver) {
-  using Tile = detail::Tile<T>;
-  if (k == 0) return;
-  const int64_t width = columns > Tile::kLanes ? Tile::kColumns : Tile::kLanes;
-  if (p.b_transposed)
-    detail::pack_transposed(p.b + j * p.ldb + l, p.ldb, k, columns, sliver, width);
-  else
-    detail::pack_straight<Tile::kColumns>(p.b + l * p.ldb + j, p.ldb, k, columns, sliver, width);
+bool turned(const Gemm<T>& p) {
+  return p.b_transposed && !p.a_transposed && !p.accumulate && p.m * (p.k + p.n) < p.n * p.k;
 }
 
 // Rows [i0, i1) and columns [j0, j1) of p.
 template <class T>
 void multiply(const Gemm<T>& p, int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
-  using detail::kRows;
   using Tile = detail::Tile<T>;
-  thread_local const auto panels = std::make_unique_for_overwrite<Panels<T>>();
+  T* const slivers = thread_scratch<T>(kBlock * kTaskColumns);
   int64_t l = 0;
   do {  // at least once: k = 0 writes bias and C
     const int64_t k = std::min(kBlock, p.k - l);
-    for (int64_t j = j0; j < j1; j += Tile::kColumns)
-      pack_b(p, j, std::min<int64_t>(j1 - j, Tile::kColumns), l, k, panels->b + (j - j0) * kBlock);
-    for (int64_t i = i0; i < i1; i += kRows) {
-      const int64_t rows = std::min<int64_t>(i1 - i, kRows);
-      pack_a(p, i, rows, l, k, panels->a);
-      for (int64_t j = j0; j < j1; j += Tile::kColumns) {
-        const int64_t columns = std::min<int64_t>(j1 - j, Tile::kColumns);
-        const auto& compute =
-            columns > Tile::kLanes ? detail::kTileFunctions<T, 2> : detail::kTileFunctions<T, 1>;
-        compute[static_cast<size_t>(rows - 1)](k, panels->a, panels->b + (j - j0) * kBlock,
-                                               {.c = p.c + i * p.ldc + j,
-                                                .ldc = p.ldc,
-                                                .columns = columns,
-                                                .bias = p.bias && l == 0 ? p.bias + j : nullptr,
-                                                .accumulate = p.accumulate || l > 0});
-      }
+    const bool last = l + k == p.k;
+    if (!p.b_transposed) detail::pack_straight(p.b + l * p.ldb + j0, p.ldb, k, j1 - j0, slivers);
+    for (int64_t j = j0; j < j1; j += Tile::kColumns) {
+      const int64_t columns = std::min<int64_t>(j1 - j, Tile::kColumns), width = Tile::width(columns);
+      T* const sliver = slivers + (j - j0) * k;
+      if (p.b_transposed) detail::pack_transposed(p.b + j * p.ldb + l, p.ldb, k, columns, sliver, width);
+      for (int64_t i = i0; i < i1; i += kRows)
+        detail::run_tile(std::min<int64_t>(i1 - i, kRows), p.a_transposed, k,
+                         p.a_transposed ? p.a + l * p.lda + i : p.a + i * p.lda + l, p.lda, sliver, width,
+                         {.c = p.c + i * p.ldc + j,
+                          .ldc = p.ldc,
+                          .columns = columns,
+                          .accumulate = p.accumulate || l > 0,
+                          .bias = p.bias && last ? p.bias + j : nullptr,
+                          .relu = p.relu && last});
     }
     l += k;
   } while (l < p.k);
 }
 
+// C[i, j] = turned[j, i] + bias[j], 0 for what is negative with relu; turned [n, width].
+template <class T>
+void turn(int64_t m, int64_t n, const T* turned, int64_t width, const T* bias, bool relu, T* c, int64_t ldc) {
+  using Tile = detail::Tile<T>;
+  using Vector = typename Tile::Vector;
+  constexpr int lanes = Tile::kLanes;
+  for (int64_t j = 0; j < n; j += lanes) {
+    const int64_t columns = std::min<int64_t>(n - j, lanes);
+    for (int64_t i = 0; i < m; i += lanes) {
+      Vector square[lanes];
+#pragma GCC unroll 16
+      for (int r = 0; r < lanes; ++r) square[r] = detail::load(turned + (j + r) * width + i);
+      detail::transpose<1>(square, std::make_integer_sequence<int, lanes>());
+      const int64_t rows = std::min<int64_t>(m - i, lanes);
+      for (int64_t r = 0; r < rows; ++r) {
+        T* to = c + (i + r) * ldc + j;
+        T row[lanes];
+        detail::store(row, square[r]);
+        for (int64_t x = 0; x < columns; ++x) {
+          const T y = bias ? row[x] + bias[j + x] : row[x];
+          to[x] = relu && !(y > 0) ? T(0) : y;
+        }
+      }
+    }
+  }
+}
+
+// multiply() for what is turned().
+template <class T>
+void multiply_turned(const Gemm<T>& p, int64_t i0, int64_t i1, int64_t j0, int64_t j1) {
+  using Tile = detail::Tile<T>;
+  constexpr int64_t kGroup = 4 * kRows;  // columns of C turned at once, whole vectors of either type
+  static_assert(kGroup % Tile::kLanes == 0);
+  T* const sliver = thread_scratch<T>((p.k + kGroup) * Tile::kColumns);
+  T* const group = sliver + p.k * Tile::kColumns;
+  for (int64_t i = i0; i < i1; i += Tile::kColumns) {
+    const int64_t rows = std::min<int64_t>(i1 - i, Tile::kColumns), width = Tile::width(rows);
+    detail::pack_transposed(p.a + i * p.lda, p.lda, p.k, rows, sliver, width);
+    for (int64_t j = j0; j < j1; j += kGroup) {
+      const int64_t columns = std::min(kGroup, j1 - j);
+      int64_t l = 0;
+      do {
+        const int64_t k = std::min(kBlock, p.k - l);
+        for (int64_t g = 0; g < columns; g += kRows)
+          detail::run_tile(std::min<int64_t>(columns - g, kRows), false, k, p.b + (j + g) * p.ldb + l, p.ldb,
+                           sliver + l * width, width,
+                           {.c = group + g * width, .ldc = width, .columns = width, .accumulate = l > 0});
+        l += k;
+      } while (l < p.k);
+      turn(rows, columns, group, width, p.bias ? p.bias + j : nullptr, p.relu, p.c + i * p.ldc + j, p.ldc);
+    }
+  }
+}
+
 template <class T>
 Stripes row_stripes(const Gemm<T>& p) {
-  return {p.m, kTaskRows, detail::kRows};
+  return {p.m, kTaskRows, kRows};
 }
 
 template <class T>
@@ -120,7 +155,8 @@ void gemm(std::span<const Gemm<T>> problems) {
       const Stripes rows = row_stripes(p), columns = column_stripes(p);
       if (task < rows.count * columns.count) {
         const int64_t i = task / columns.count, j = task % columns.count;
-        return multiply(p, rows.begin(i), rows.begin(i + 1), columns.begin(j), columns.begin(j + 1));
+        const auto& multiply_part = turned(p) ? multiply_turned<T> : multiply<T>;
+        return multiply_part(p, rows.begin(i), rows.begin(i + 1), columns.begin(j), columns.begin(j + 1));
       }
       task -= rows.count * columns.count;
     }

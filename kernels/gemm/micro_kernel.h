@@ -29,8 +29,8 @@ struct Tile {
   typedef T Vector __attribute__((vector_size(kVectorBytes)));
   static constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(T));
   static constexpr int kColumns = 2 * kLanes;
-  // Elements between two steps of a packed panel of A: kRows in whole vectors, since packing writes vectors.
-  static constexpr int kPanelRows = (kRows + kLanes - 1) / kLanes * kLanes;
+  // Of the sliver that holds up to kColumns columns: one vector or two.
+  static constexpr int64_t width(int64_t columns) { return columns > kLanes ? kColumns : kLanes; }
 };
 
 template <class T>
@@ -63,7 +63,7 @@ template <int Step, class V, int... Lane>
 }
 
 // Packing writes `count` rows or columns of an operand, k steps of each, as panel[l*width + i], and zeros
-// behind them up to a whole vector. Here element (l, i) is source[i*ld + l].
+// behind them up to the width, which is whole vectors. Here element (l, i) is source[i*ld + l].
 template <class T>
 void pack_transposed(const T* source, int64_t ld, int64_t k, int64_t count, T* panel, int64_t width) {
   using Vector = typename Tile<T>::Vector;
@@ -86,44 +86,53 @@ void pack_transposed(const T* source, int64_t ld, int64_t k, int64_t count, T* p
   }
 }
 
-// The same where element (l, i) is source[l*ld + i]. Full is the usual count, copied with a fixed size.
-template <int Full, class T>
-void pack_straight(const T* source, int64_t ld, int64_t k, int64_t count, T* panel, int64_t width) {
-  if (count == Full) {
-    for (int64_t l = 0; l < k; ++l) std::memcpy(panel + l * width, source + l * ld, Full * sizeof(T));
-    return;
+// Packs all slivers of `columns` columns behind each other, where element (l, j) is source[l*ld + j]: row by
+// row, as they lie in memory.
+template <class T>
+void pack_straight(const T* source, int64_t ld, int64_t k, int64_t columns, T* slivers) {
+  constexpr int64_t full = Tile<T>::kColumns;
+  const int64_t whole = columns / full * full, rest = columns - whole, width = Tile<T>::width(rest);
+  for (int64_t l = 0; l < k; ++l, source += ld) {
+    for (int64_t j = 0; j < whole; j += full)
+      std::memcpy(slivers + j * k + l * full, source + j, full * sizeof(T));
+    T* to = slivers + whole * k + l * width;
+    for (int64_t j = 0; rest && j < width; ++j) to[j] = j < rest ? source[whole + j] : T(0);
   }
-  constexpr int lanes = Tile<T>::kLanes;
-  const int64_t padded = (count + lanes - 1) / lanes * lanes;
-  for (int64_t l = 0; l < k; ++l)
-    for (int64_t i = 0; i < padded; ++i) panel[l * width + i] = i < count ? source[l * ld + i] : T(0);
 }
 
-// Where a tile of registers goes: C[i, j] = sum + bias[j] + C[i, j], the last two where wanted.
+// Where a tile of registers goes: C[i, j] = sum + C[i, j] + bias[j], the last two where wanted, and 0 for
+// what is negative when `relu`.
 template <class T>
 struct TileOutput {
   T* c;
   int64_t ldc;
   int64_t columns;  // those that exist; the tile may be wider
-  const T* bias;
-  bool accumulate;
+  bool accumulate = false;
+  const T* bias = nullptr;
+  bool relu = false;
 };
 
-// The product of `Rows` rows and `Vectors` vectors of columns over k steps. Each sum is one chain of
-// multiply-adds in the order of l, whatever the size of the tile.
-// a [k, kPanelRows] and b [k, Vectors * lanes] are packed panels.
-template <class T, int Rows, int Vectors>
-void compute_tile(int64_t k, const T* a, const T* b, const TileOutput<T>& out) {
+// The product of `Rows` rows of A and `Vectors` vectors of columns of B over k steps. Each sum is one chain
+// of multiply-adds in the order of l, whatever the size of the tile. A(r, l) is a[r*lda + l], or a[l*lda + r]
+// when Transposed; B(l, j) is b[l*ldb + j].
+template <class T, int Rows, int Vectors, bool Transposed>
+void compute_tile(int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb, const TileOutput<T>& out) {
+  using Vector = typename Tile<T>::Vector;
   constexpr int lanes = Tile<T>::kLanes;
-  typename Tile<T>::Vector sum[Rows][Vectors] = {};
-  for (int64_t l = 0; l < k; ++l, a += Tile<T>::kPanelRows, b += Vectors * lanes) {
-    typename Tile<T>::Vector bl[Vectors];
+  Vector sum[Rows][Vectors] = {};
+  // Three rows to a pointer: as many as one register of the stride can address beside it.
+  constexpr int kPointers = (Rows + 2) / 3;
+  const T* row[kPointers];
+  for (int p = 0; p < kPointers; ++p) row[p] = a + 3 * p * lda;
+  for (int64_t l = 0; l < k; ++l, b += ldb) {
+    Vector bl[Vectors];
 #pragma GCC unroll 2
     for (int v = 0; v < Vectors; ++v) bl[v] = load(b + v * lanes);
 #pragma GCC unroll 12
     for (int r = 0; r < Rows; ++r) {
+      const T factor = Transposed ? a[l * lda + r] : row[r / 3][l + r % 3 * lda];
 #pragma GCC unroll 2
-      for (int v = 0; v < Vectors; ++v) sum[r][v] += a[r] * bl[v];
+      for (int v = 0; v < Vectors; ++v) sum[r][v] += factor * bl[v];
     }
   }
   if (out.columns == Vectors * lanes) {
@@ -132,9 +141,11 @@ void compute_tile(int64_t k, const T* a, const T* b, const TileOutput<T>& out) {
 #pragma GCC unroll 2
       for (int v = 0; v < Vectors; ++v) {
         T* c = out.c + r * out.ldc + v * lanes;
-        if (out.bias) sum[r][v] += load(out.bias + v * lanes);
-        if (out.accumulate) sum[r][v] += load(c);
-        store(c, sum[r][v]);
+        Vector x = sum[r][v];
+        if (out.accumulate) x += load(c);
+        if (out.bias) x += load(out.bias + v * lanes);
+        if (out.relu) x = x > 0 ? x : Vector{};
+        store(c, x);
       }
     }
     return;
@@ -145,21 +156,32 @@ void compute_tile(int64_t k, const T* a, const T* b, const TileOutput<T>& out) {
     T* c = out.c + r * out.ldc;
     for (int64_t j = 0; j < out.columns; ++j) {
       T x = element[r][j];
-      if (out.bias) x += out.bias[j];
       if (out.accumulate) x += c[j];
-      c[j] = x;
+      if (out.bias) x += out.bias[j];
+      c[j] = out.relu && !(x > 0) ? T(0) : x;
     }
   }
 }
 
 template <class T>
-using TileFunction = void (*)(int64_t k, const T* a, const T* b, const TileOutput<T>& out);
+using TileFunction = void (*)(int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb,
+                              const TileOutput<T>& out);
 
 // compute_tile for 1 .. kRows rows at index 0 .. kRows - 1, so that a short panel costs only its own rows.
-template <class T, int Vectors>
+template <class T, int Vectors, bool Transposed>
 inline constexpr auto kTileFunctions = []<int... R>(std::integer_sequence<int, R...>) {
-  return std::array<TileFunction<T>, kRows>{compute_tile<T, R + 1, Vectors>...};
+  return std::array<TileFunction<T>, kRows>{compute_tile<T, R + 1, Vectors, Transposed>...};
 }
 (std::make_integer_sequence<int, kRows>());
+
+// The tile of `rows` rows and out.columns columns.
+template <class T>
+void run_tile(int64_t rows, bool a_transposed, int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb,
+              const TileOutput<T>& out) {
+  const bool wide = out.columns > Tile<T>::kLanes;
+  const auto& functions = a_transposed ? (wide ? kTileFunctions<T, 2, true> : kTileFunctions<T, 1, true>)
+                                       : (wide ? kTileFunctions<T, 2, false> : kTileFunctions<T, 1, false>);
+  functions[static_cast<size_t>(rows - 1)](k, a, lda, b, ldb, out);
+}
 
 }  // namespace moe::kernels::cpu::detail

@@ -4,22 +4,17 @@
 
 #include "kernels/blocks.h"
 #include "kernels/grad_norm/grad_norm.h"
+#include "kernels/math.h"
 
 namespace moe::kernels::cpu {
 namespace {
 
-constexpr int kLanes = 8;
-
 template <class T>
 double sum_of_squares(const T* g, int64_t n) {
-  double lane[kLanes] = {};
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes)
-    for (int l = 0; l < kLanes; ++l) lane[l] += static_cast<double>(g[i + l]) * static_cast<double>(g[i + l]);
-  for (int l = 0; i < n; ++i, ++l) lane[l] += static_cast<double>(g[i]) * static_cast<double>(g[i]);
-  double sum = 0;
-  for (const double x : lane) sum += x;
-  return sum;
+  return detail::reduce<double>(n, [=](Vec<double> s, int64_t i, int64_t count) {
+    const auto x = __builtin_convertvector(load(g + i, count, T(0)), Vec<double>);
+    return s + x * x;
+  });
 }
 
 }  // namespace

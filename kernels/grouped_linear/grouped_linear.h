@@ -1,12 +1,14 @@
 #pragma once
 // A linear layer per expert, over rows sorted by expert:
 //
-//   y[r] = x[r] weight[e]^T + bias[e]   for r in [offsets[e], offsets[e+1])      x [rows, in], y [rows, out]
+//   h[r] = x[r] weight[e]^T + bias[e]   for r in [offsets[e], offsets[e+1])      x [rows, in], y [rows, out]
+//   y[r] = h[r], or max(0, h[r]) with relu
 //   y[r] = 0                            for r in [offsets[experts], rows)
 //
 // weight [experts, out, in], bias [experts, out], offsets [experts + 1] rising from 0 to at most rows.
 // Backward adds, with the rows of one expert each:
-//   dx += dy weight[e]       dweight[e] += dy^T x       dbias[e] += the column sums of dy
+//   dh = dy, or dy where y > 0 and 0 elsewhere with relu
+//   dx += dh weight[e]       dweight[e] += dh^T x       dbias[e] += the column sums of dh
 // It does not look at the rows behind offsets[experts] and leaves their dx as it is; an expert without rows
 // gets nothing added. bias may be nullptr; so may each gradient that is not needed.
 
@@ -16,6 +18,7 @@ namespace moe::kernels {
 
 struct GroupedLinearShape {
   int64_t rows = 0, in = 0, out = 0, experts = 0;
+  bool relu = false;
 };
 
 namespace cpu {
@@ -24,9 +27,10 @@ template <class T>
 void grouped_linear_forward(GroupedLinearShape shape, const int32_t* offsets, const T* x, const T* weight,
                             const T* bias, T* y);
 
+// y and dh [rows, out], which receives the gradient above, are asked for with relu only.
 template <class T>
 void grouped_linear_backward(GroupedLinearShape shape, const int32_t* offsets, const T* x, const T* weight,
-                             const T* dy, T* dx, T* dweight, T* dbias);
+                             const T* y, const T* dy, T* dh, T* dx, T* dweight, T* dbias);
 
 }  // namespace cpu
 }  // namespace moe::kernels

@@ -1,13 +1,16 @@
-// Matrix products alone; gemm says which task owns what. All products of all experts run in one parallel
-// region, so that experts with many rows and experts with few share the threads.
+// Matrix products; gemm says which task owns what. All products of all experts run in one parallel region, so
+// that experts with many rows and experts with few share the threads.
 
 #include <algorithm>
 
+#include "core/parallel.h"
 #include "kernels/grouped_linear/grouped_linear.h"
 #include "kernels/linear/products.h"
 
 namespace moe::kernels::cpu {
 namespace {
+
+constexpr int64_t kGrain = 16384;  // elements a task
 
 template <class T>
 T* at(T* p, int64_t offset) {
@@ -19,7 +22,7 @@ T* at(T* p, int64_t offset) {
 template <class T>
 void grouped_linear_forward(GroupedLinearShape shape, const int32_t* offsets, const T* x, const T* weight,
                             const T* bias, T* y) {
-  const auto [rows, in, out, experts] = shape;
+  const auto [rows, in, out, experts, relu] = shape;
   thread_local std::vector<Gemm<T>> products;
   products.clear();
   for (int64_t e = 0; e < experts; ++e) {
@@ -27,6 +30,7 @@ void grouped_linear_forward(GroupedLinearShape shape, const int32_t* offsets, co
     if (count == 0) continue;
     products.push_back(linear_product({count, in, out}, at(x, first * in), at(weight, e * out * in),
                                       at(bias, e * out), at(y, first * out)));
+    products.back().relu = relu;
   }
   gemm<T>(products);
   std::fill(at(y, offsets[experts] * out), at(y, rows * out), T(0));
@@ -34,15 +38,24 @@ void grouped_linear_forward(GroupedLinearShape shape, const int32_t* offsets, co
 
 template <class T>
 void grouped_linear_backward(GroupedLinearShape shape, const int32_t* offsets, const T* x, const T* weight,
-                             const T* dy, T* dx, T* dweight, T* dbias) {
-  const auto [rows, in, out, experts] = shape;
+                             const T* y, const T* dy, T* dh, T* dx, T* dweight, T* dbias) {
+  const auto [rows, in, out, experts, relu] = shape;
+  if (relu)
+    parallel_ranges(offsets[experts] * out, kGrain, [=](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const T g = dy[i];  // read in any case, so that the loop vectorises
+        dh[i] = y[i] > T(0) ? g : T(0);
+      }
+    });
+  const T* const gradient = relu ? dh : dy;
   thread_local std::vector<Gemm<T>> products;
   products.clear();
   for (int64_t e = 0; e < experts; ++e) {
     const int64_t first = offsets[e], count = offsets[e + 1] - first;
     if (count == 0) continue;
-    add_linear_gradients({count, in, out}, at(x, first * in), at(weight, e * out * in), at(dy, first * out),
-                         at(dx, first * in), at(dweight, e * out * in), at(dbias, e * out), products);
+    add_linear_gradients({count, in, out}, at(x, first * in), at(weight, e * out * in),
+                         at(gradient, first * out), at(dx, first * in), at(dweight, e * out * in),
+                         at(dbias, e * out), products);
   }
   gemm<T>(products);
 }
@@ -52,8 +65,8 @@ template void grouped_linear_forward(GroupedLinearShape, const int32_t*, const f
 template void grouped_linear_forward(GroupedLinearShape, const int32_t*, const double*, const double*,
                                      const double*, double*);
 template void grouped_linear_backward(GroupedLinearShape, const int32_t*, const float*, const float*,
-                                      const float*, float*, float*, float*);
+                                      const float*, const float*, float*, float*, float*, float*);
 template void grouped_linear_backward(GroupedLinearShape, const int32_t*, const double*, const double*,
-                                      const double*, double*, double*, double*);
+                                      const double*, const double*, double*, double*, double*, double*);
 
 }  // namespace moe::kernels::cpu

@@ -54,6 +54,7 @@ struct Group {
   std::vector<int32_t> rows;  // of each expert; what is missing of tokens * topk was dropped
   Gradient gradient = Gradient::checked;
   bool benchmark = false;
+  Epilogue epilogue = Epilogue::none;
 };
 
 void add_grouped_linear(OpCases& cases, const Group& g) {
@@ -67,7 +68,7 @@ void add_grouped_linear(OpCases& cases, const Group& g) {
        .inputs = {normal("x", {rows, in}, g.gradient), normal("weight", {experts, out, in}, g.gradient),
                   normal("bias", {experts, out}, g.gradient)},
        .build =
-           [=, tokens = g.tokens, topk = g.topk](Tape& tape, Inputs x) {
+           [=, tokens = g.tokens, topk = g.topk, epilogue = g.epilogue](Tape& tape, Inputs x) {
              const DispatchPlan plan{.tokens = tokens,
                                      .topk = topk,
                                      .experts = experts,
@@ -75,14 +76,16 @@ void add_grouped_linear(OpCases& cases, const Group& g) {
                                      .assignment = {},
                                      .row = {},
                                      .count = {}};
-             return grouped_linear(tape, x[0], x[1], x[2], plan);
+             return grouped_linear(tape, x[0], x[1], x[2], plan, epilogue);
            },
        .reference =
-           [=]<class T>(const Values<T>& x) {
+           [=, relu = g.epilogue == Epilogue::relu]<class T>(const Values<T>& x) {
              std::vector<T> y(static_cast<size_t>(rows * out), T(0));
              for (int64_t e = 0; e < experts; ++e)
                linear_rows(offsets[static_cast<size_t>(e)], offsets[static_cast<size_t>(e + 1)], in, out,
                            x[0].data(), x[1].data() + e * out * in, x[2].data() + e * out, y.data());
+             for (T& v : y)
+               if (relu && v < 0) v = 0;
              return y;
            },
        .benchmark = product_cost(g.benchmark, offsets.back(), in, out)});
@@ -112,6 +115,20 @@ void add_linear_cases(OpCases& cases) {
   add_grouped_linear(cases, {"all rows dropped", 2, 2, 3, 4, {0, 0}, Gradient::zero});
   add_grouped_linear(cases, {"no tokens", 0, 2, 3, 4, {0, 0, 0}});
   add_grouped_linear(cases, {"rows beyond a tile", 20, 2, 9, 18, {14, 1, 25}});
+  add_grouped_linear(cases, {.label = "relu, dropped rows and an expert without any",
+                             .tokens = 9,
+                             .topk = 2,
+                             .in = 5,
+                             .out = 19,
+                             .rows = {7, 0, 3, 1},
+                             .epilogue = Epilogue::relu});
+  add_grouped_linear(cases, {.label = "relu, rows beyond a tile",
+                             .tokens = 40,
+                             .topk = 1,
+                             .in = 34,
+                             .out = 21,
+                             .rows = {33, 7},
+                             .epilogue = Epilogue::relu});
   add_grouped_linear(cases, {.label = "512 tokens, 2 of 8 experts, 128 to 512",
                              .tokens = 512,
                              .topk = 2,

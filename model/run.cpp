@@ -1,0 +1,295 @@
+#include "model/run.h"
+
+#include <fmt/chrono.h>
+
+#include <chrono>
+#include <cmath>
+#include <system_error>
+#include <utility>
+
+#include "model/generate.h"
+#include "model/schedule.h"
+#include "model/text.h"
+
+namespace moe {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int kSampleTokens = 250;
+constexpr const char* kMetrics = "metrics.jsonl";
+constexpr const char* kEvents = "divergence.log";
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+double unix_time() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+MetricRow row_of(const StepReport& r) {
+  return {r.step,
+          unix_time(),
+          {{"loss", r.loss},
+           {"learning_rate", r.lr},
+           {"grad_norm", r.grad_norm},
+           {"step_ms", 1e3 * r.seconds},
+           {"tokens_per_second", static_cast<double>(r.tokens) / r.seconds},
+           {"busiest_over_mean", r.busiest_over_mean},
+           {"dropped_share", r.dropped_share}}};
+}
+
+MetricRow row_of(const EvalReport& r) {
+  return {r.step,
+          unix_time(),
+          {{"train_loss", r.train},
+           {"val_loss", r.val},
+           {"train_bits_per_character", r.bits_per_character(r.train)},
+           {"val_bits_per_character", r.bits_per_character(r.val)},
+           {"eval_seconds", r.seconds}}};
+}
+
+}  // namespace
+
+Run::Run(RunFolder& folder, const RunOptions& options, const TrainConfig& config, const Tokenizer& tokenizer,
+         const MoeLm& model, Trainer& trainer, Progress& progress, RunRequests requests)
+    : folder_(folder),
+      options_(options),
+      config_(config),
+      tokenizer_(tokenizer),
+      model_(model),
+      trainer_(trainer),
+      progress_(progress),
+      requests_(std::move(requests)),
+      guard_(config.spike_zscore) {}
+
+void Run::attach(RunObserver observer) {
+  observers_.push_back(std::move(observer));
+  if (!observers_.back().routing) return;
+  trainer_.observe([this](const RoutingView& view) {
+    for (const RunObserver& o : observers_)
+      if (o.routing) o.routing(view);
+  });
+}
+
+void Run::start(const DataId& data) {
+  state_.data = data;
+  state_.seed = config_.seed;
+  model_.initialise(static_cast<uint64_t>(config_.seed));
+  metrics_ = MetricsLog(folder_.path() / kMetrics, 0);
+  save();
+}
+
+void Run::continue_from(const TrainingPoint& point) {
+  const fs::path source = point.run_folder() / kMetrics, own = folder_.path() / kMetrics;
+  std::error_code code;
+  const bool elsewhere = !fs::equivalent(point.run_folder(), folder_.path(), code);
+  if (elsewhere && fs::exists(source, code)) {
+    fs::copy_file(source, own, fs::copy_options::overwrite_existing, code);
+    if (code)
+      throw error(ErrorKind::resource, "cannot copy {} to {}: {}", source.string(), own.string(),
+                  code.message());
+  }
+  restore(point);
+  // The best model so far stays where it is.
+  if (elsewhere && state_.best_step != state_.step) {
+    state_.best_step = -1;
+    state_.best = TrainerState().best;
+  }
+  remember_saved();
+  progress_.continued(state_.best);
+  // The next resumption must find this checkpoint, with the options of now.
+  const Checkpoint& c = point.checkpoint;
+  if (fs::equivalent(folder_.latest(), point.folder, code) &&
+      to_json(c.model, c.training) == to_json(model_.config(), config_))
+    return;
+  saved_.clear();
+  save();
+}
+
+void Run::remember_saved() {
+  saved_ = to_json(state_);
+  saved_step_ = state_.step;
+}
+
+void Run::restore(const TrainingPoint& point) {
+  point.checkpoint.copy_to(model_.parameters());
+  trainer_.optimizer().load(point.optimizer, point.state.step);
+  trainer_.set_attempt(point.state.attempt);
+  guard_.restore(point.state.losses);
+  state_ = point.state;
+  metrics_ = MetricsLog(folder_.path() / kMetrics, state_.metrics_rows);
+  state_.metrics_rows = metrics_.rows();
+}
+
+// As the reference does, evaluates before every step that eval_interval divides and before the last.
+int Run::run() {
+  if (state_.step == 0 && !finished()) progress_.first_loss(trainer_.peek_loss(0));
+  while (!finished() && !requests_.stop()) {
+    const bool best = evaluation_due() && evaluate();
+    if (requests_.stop() || finished()) break;
+    if (options_.sample_interval > 0 && state_.step > 0 && state_.step % options_.sample_interval == 0)
+      save_sample();
+    if (save_due(best)) save();
+    take_step();
+    if (guard_.state().skipped >= config_.max_skips ||
+        (state_.step == config_.max_iters && !guard_.state().finite))
+      rewind_or_give_up();
+    if (requests_.save()) save();
+  }
+  progress_.finish();
+  save();
+  return requests_.stop();
+}
+
+bool Run::out_of_patience() const {
+  return config_.patience > 0 && state_.evaluations_since_best >= config_.patience;
+}
+
+bool Run::finished() const {
+  return state_.step >= config_.max_iters || out_of_patience();
+}
+
+bool Run::evaluation_due() const {
+  const bool due = state_.step % config_.eval_interval == 0 || state_.step == config_.max_iters - 1;
+  return due && state_.evaluated != state_.step;
+}
+
+// A step that was skipped casts doubt on the weights: no checkpoint until one is made again.
+bool Run::save_due(bool best) const {
+  if (best) return true;
+  const int64_t interval = options_.save_interval > 0 ? options_.save_interval : config_.eval_interval;
+  const bool last = options_.save_interval == 0 && state_.step == config_.max_iters - 1;
+  return state_.step > 0 && guard_.state().skipped == 0 && (state_.step % interval == 0 || last);
+}
+
+bool Run::evaluate() {
+  progress_.evaluating();
+  const auto start = std::chrono::steady_clock::now();
+  const EvalStats eval = trainer_.evaluate(state_.step, requests_.stop);
+  if (requests_.stop()) return false;
+  const EvalReport result{state_.step, eval.train, eval.validation, seconds_since(start),
+                          options_.tokens_per_character};
+  report(row_of(result));
+  progress_.evaluation(result);
+  state_.evaluated = state_.step;
+  state_.evaluation = eval;
+  if (state_.step == 0) return false;  // nothing is learned yet
+  const bool best = eval.validation < state_.best;
+  if (best) {
+    state_.best = eval.validation;
+    state_.best_step = state_.step;
+  }
+  state_.evaluations_since_best = best ? 0 : state_.evaluations_since_best + 1;
+  return best;
+}
+
+void Run::take_step() {
+  const auto start = std::chrono::steady_clock::now();
+  const int64_t step = state_.step;
+  const StepStats stats = trainer_.compute_gradients(step);
+  const double zscore = guard_.zscore(stats.loss);
+  const Verdict verdict = guard_.judge(stats);
+  if (verdict == Verdict::good)
+    trainer_.update(step, stats);
+  else
+    trainer_.discard();
+  ++state_.step;
+  const StepReport done{step,
+                        config_.max_iters,
+                        stats.loss,
+                        learning_rate_at(config_, step),
+                        stats.grad_norm,
+                        seconds_since(start),
+                        config_.accumulate * config_.batch_size * model_.config().block_size,
+                        stats.busiest_over_mean,
+                        stats.dropped_share};
+  MetricRow row = row_of(done);
+  if (verdict != Verdict::good) row.values.emplace_back("skipped", 1);
+  report(row);
+  progress_.step(done);
+  if (verdict == Verdict::good) return;
+  log_event(fmt::format(
+      "step {}: loss {:.4f}, gradient norm {:.4g}{}: skipped, {} in a row", step, stats.loss, stats.grad_norm,
+      verdict == Verdict::spike ? fmt::format(", {:.1f} deviations above the mean", zscore) : "",
+      guard_.state().skipped));
+}
+
+void Run::rewind_or_give_up() {
+  if (state_.rewinds >= config_.max_rewinds)
+    throw error(
+        ErrorKind::diverged,
+        "training diverged: {} steps skipped in a row up to step {} after {} rewinds; the model of step {} "
+        "is in {}, what happened in {}; lower --learning-rate {} or set --grad-clip",
+        guard_.state().skipped, state_.step - 1, state_.rewinds, saved_step_, folder_.latest().string(),
+        (folder_.path() / kEvents).string(), config_.learning_rate);
+  const int64_t from = state_.step, attempt = state_.attempt + 1, rewinds = state_.rewinds + 1;
+  restore(load_training_point(folder_.path()));
+  remember_saved();
+  state_.attempt = attempt;
+  state_.rewinds = rewinds;
+  trainer_.set_attempt(attempt);
+  LossGuard::State losses = guard_.state();
+  losses.skipped = 0;
+  losses.finite = true;
+  guard_.restore(losses);
+  for (const RunObserver& o : observers_)
+    if (o.rewound) o.rewound(state_.step);
+  log_event(
+      fmt::format("step {}: back to the checkpoint of step {}, and on with other batches; rewind {} of {}",
+                  from, state_.step, rewinds, config_.max_rewinds));
+}
+
+void Run::report(const MetricRow& row) {
+  metrics_.append(row);
+  for (const RunObserver& o : observers_)
+    if (o.row) o.row(row);
+}
+
+// Nothing when nothing has happened since the last time.
+void Run::save() {
+  state_.losses = guard_.state();
+  state_.metrics_rows = metrics_.rows();
+  if (to_json(state_) == saved_) return;
+  if (state_.losses.skipped == 0 && state_.step > saved_step_) state_.rewinds = 0;
+  metrics_.sync();
+  Metadata notes = {{"step", std::to_string(state_.step)}};
+  if (state_.evaluated >= 0) {
+    notes["eval_step"] = std::to_string(state_.evaluated);
+    notes["train_loss"] = fmt::format("{:.6f}", state_.evaluation.train);
+    notes["val_loss"] = fmt::format("{:.6f}", state_.evaluation.validation);
+  }
+  const TrainingFiles more{trainer_.optimizer().state(), state_};
+  folder_.save(state_.step, state_.best_step, [&](const fs::path& to) {
+    return save_checkpoint(to, model_.config(), config_, tokenizer_, model_.parameters(), notes, &more);
+  });
+  remember_saved();
+  for (const RunObserver& o : observers_)
+    if (o.saved) o.saved(folder_.latest(), state_.step);
+  folder_.prune(options_.keep);
+}
+
+std::string Run::sample() const {
+  Generator generator(model_, {}, static_cast<uint64_t>(config_.seed));
+  generator.feed(default_prompt(tokenizer_));
+  std::string text;
+  Utf8Stream characters;
+  for (int i = 0; i < kSampleTokens; ++i) text += characters.push(tokenizer_.decode(generator.next()));
+  return text + characters.finish();
+}
+
+void Run::save_sample() const {
+  const fs::path folder = folder_.path() / "samples";
+  create_folder(folder);
+  write_file(folder / (step_name(state_.step) + ".txt"), sample() + "\n");
+}
+
+void Run::log_event(const std::string& line) const {
+  progress_.note(line);
+  const auto now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
+  AppendFile(folder_.path() / kEvents)
+      .append(fmt::format("{:%Y-%m-%dT%H:%M:%SZ} {}\n", fmt::gmtime(now), line));
+}
+
+}  // namespace moe

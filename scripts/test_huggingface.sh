@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Do Hugging Face's libraries read what this program writes? Builds, installs `tokenizers`, `safetensors` and numpy
+# from PyPI into a virtual environment in the build folder, and compares (tests/huggingface/compare.py).
+#
+#   scripts/test_huggingface.sh [TEXT]     TEXT: what scripts/get_text.sh obtains
+#
+# docs/tokenizers.md has the result.
+set -euo pipefail
+text=${1:+$(realpath "$1")}
+cd "$(dirname "$0")/.."
+
+scripts/install_dependencies.sh
+cmake --preset release
+cmake --build --preset release --target train_moe tokenize
+text=${text:-$PWD/input.txt}
+[[ $text != "$PWD/input.txt" ]] || scripts/get_text.sh "$text"
+
+python=build/huggingface/bin/python
+if ! "$python" -c 'import tokenizers, safetensors, numpy' 2> /dev/null; then
+  python3 -m venv build/huggingface || {
+    scripts/install_dependencies.sh --only python3-venv
+    python3 -m venv build/huggingface
+  }
+  "$python" -m pip --quiet install tokenizers==0.23.3 safetensors==0.8.0 numpy
+fi
+exec "$python" tests/huggingface/compare.py --tools build/tests/huggingface --train ./train_moe --text "$text"
