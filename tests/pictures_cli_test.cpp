@@ -77,6 +77,9 @@ TEST_CASE("report draws a run with the model's own text, or the validation text 
   const std::string second = file_text(gallery / "out/report.html");
   CHECK(has(second, "validation text of text.txt"));
   CHECK(markup_fault(second, true).empty());
+  std::string wanted = "\"names\":[";
+  for (const char c : kLast.substr(0, 12)) wanted += c == ' ' ? "\"␣\"," : fmt::format("\"{}\",", c);
+  CHECK(has(second, wanted));
   CHECK(gallery.temporary_files() == 0);
 }
 
