@@ -16,7 +16,8 @@ bool has(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
 }
 
-const std::string kText = "the quick <brown> fox & the lazy dog\n";
+const std::string kText = "the quick <brown> fox & the lazy dog\n",
+                  kLast = "the lazy dog & the <brown> quick fox\n";
 
 // A folder with the run of a model that was never trained.
 struct Gallery : TempFolder {
@@ -24,7 +25,7 @@ struct Gallery : TempFolder {
 
   Gallery() {
     std::string text;
-    for (int i = 0; i < 40; ++i) text += kText;
+    for (int i = 0; i < 40; ++i) text += i < 36 ? kText : kLast;  // the last tenth validates
     std::ofstream(*this / "text.txt") << text;
     const CharTokenizer tokenizer = CharTokenizer::from_text(text);
     config.vocab_size = tokenizer.size();
@@ -76,6 +77,9 @@ TEST_CASE("report draws a run with the model's own text, or the validation text 
   const std::string second = file_text(gallery / "out/report.html");
   CHECK(has(second, "validation text of text.txt"));
   CHECK(markup_fault(second, true).empty());
+  std::string wanted = "\"names\":[";
+  for (const char c : kLast.substr(0, 12)) wanted += c == ' ' ? "\"␣\"," : fmt::format("\"{}\",", c);
+  CHECK(has(second, wanted));
   CHECK(gallery.temporary_files() == 0);
 }
 

@@ -8,6 +8,7 @@
 #include "model/number_text.h"
 #include "model/palette.h"
 #include "model/sparkline.h"
+#include "model/text.h"
 #include "tests/catch.h"
 
 using namespace moe;
@@ -84,10 +85,19 @@ TEST_CASE("a character of several tokens stays whole", "[terminal]") {
   CHECK(colors.paint("\x82", 0).empty());
   CHECK(without_escapes(colors.paint("\xAC!", 1)) == "€!");
   CHECK(colors.paint("\xF0\x9F\x98", 0).empty());
-  CHECK(colors.finish() == "\xF0\x9F\x98");
+  CHECK(colors.finish() == "\uFFFD");  // as without colours
   CHECK(colors.finish().empty());
-  CHECK(complete_length("\x80\x80\x80\x80") == 4);  // no character at all: nothing to wait for
-  CHECK(complete_length("é") == 2);
+}
+
+TEST_CASE("coloured bytes that are no text become what they become without colours", "[terminal]") {
+  ExpertColors colors;
+  Utf8Stream stream;
+  std::string colored, plain;
+  for (const std::string_view token : {"\xFF", "a\xE2", "b", "\x80\n\xC3", "\xA9", "\xF0\x9F"}) {
+    colored += colors.paint(token, 2);
+    plain += stream.push(token);
+  }
+  CHECK(without_escapes(colored + colors.finish()) == plain + stream.finish());
 }
 
 TEST_CASE("numbers are short and counts have commas", "[terminal]") {
