@@ -215,37 +215,6 @@ void remove_tree(const fs::path& path) noexcept {
   fs::remove_all(path, ignored);
 }
 
-AppendFile::AppendFile(fs::path path) : path_(std::move(path)) {
-  file_ = open_file(path_, O_WRONLY | O_CREAT | O_APPEND);
-  if (file_ < 0) throw write_error(path_, 0, errno);
-}
-
-AppendFile::~AppendFile() {
-  if (file_ >= 0) ::close(file_);
-}
-
-AppendFile::AppendFile(AppendFile&& other) noexcept
-    : path_(std::move(other.path_)), file_(std::exchange(other.file_, -1)) {}
-
-AppendFile& AppendFile::operator=(AppendFile&& other) noexcept {
-  std::swap(path_, other.path_);
-  std::swap(file_, other.file_);
-  return *this;
-}
-
-void AppendFile::append(std::string_view text) {
-  if (const int code = write_all(file_, as_bytes(text)); code != 0)
-    throw write_error(path_, static_cast<int64_t>(text.size()), code);
-}
-
-void AppendFile::cut(int64_t length) {
-  if (::ftruncate(file_, length) != 0) throw write_error(path_, 0, errno);
-}
-
-void AppendFile::sync() {
-  if (::fsync(file_) != 0 && errno != EINVAL) throw write_error(path_, 0, errno);
-}
-
 FolderLock::FolderLock(const fs::path& folder) {
   create_folder(folder);
   const fs::path path = folder / ".lock";

@@ -66,27 +66,6 @@ void replace_link(const std::filesystem::path& link, const std::string& target);
 // Removes a file, or a folder with all it holds, as far as that is possible.
 void remove_tree(const std::filesystem::path&) noexcept;
 
-// A file that grows at its end.
-class AppendFile {
- public:
-  AppendFile() = default;  // no file
-  // Opens or creates it. All throw ErrorKind::resource with the path and the reason.
-  explicit AppendFile(std::filesystem::path);
-  ~AppendFile();
-  AppendFile(AppendFile&&) noexcept;
-  AppendFile& operator=(AppendFile&&) noexcept;
-
-  void append(std::string_view text);
-  // Leaves the first `length` bytes.
-  void cut(int64_t length);
-  // Returns when everything is on the disk.
-  void sync();
-
- private:
-  std::filesystem::path path_;
-  int file_ = -1;
-};
-
 // Keeps other processes out of a folder while it lives.
 class FolderLock {
  public:

@@ -11,8 +11,8 @@
 namespace moe {
 namespace {
 
-Error failure(const std::filesystem::path& path, const char* what) {
-  return error(ErrorKind::resource, "cannot {} {}: {}", what, path.string(),
+Error failure(const std::filesystem::path& path, int64_t bytes = 0) {
+  return error(ErrorKind::resource, "cannot write {} ({} bytes): {}", path.string(), bytes,
                std::generic_category().message(errno));
 }
 
@@ -22,10 +22,10 @@ LogFile::LogFile(std::filesystem::path path, Existing existing) : path_(std::mov
   const int refuse = existing == Existing::refuse ? O_EXCL : 0;
   do file_ = ::open(path_.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | refuse, 0666);
   while (file_ < 0 && errno == EINTR);
-  if (file_ < 0) throw failure(path_, "open");
+  if (file_ < 0) throw failure(path_);
   struct stat status {};
   if (::fstat(file_, &status) != 0) {
-    const Error e = failure(path_, "open");
+    const Error e = failure(path_);
     ::close(file_);
     throw e;
   }
@@ -43,7 +43,7 @@ void LogFile::append(Bytes bytes) {
     const ssize_t n = ::write(file_, bytes.data(), bytes.size());
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) {
-      const Error e = failure(path_, "write to");
+      const Error e = failure(path_, size);
       torn_ = ::ftruncate(file_, size_) != 0;
       throw e;
     }
@@ -53,13 +53,13 @@ void LogFile::append(Bytes bytes) {
 }
 
 void LogFile::cut(int64_t size) {
-  if (::ftruncate(file_, size) != 0) throw failure(path_, "shorten");
+  if (::ftruncate(file_, size) != 0) throw failure(path_);
   size_ = size;
   torn_ = false;
 }
 
 void LogFile::sync() {
-  if (::fsync(file_) != 0) throw failure(path_, "write to");
+  if (::fsync(file_) != 0 && errno != EINVAL) throw failure(path_);  // EINVAL: nothing to wait for there
 }
 
 }  // namespace moe

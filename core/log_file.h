@@ -13,18 +13,19 @@ class LogFile {
   enum class Existing { refuse, keep };
 
   // Creates the file, or opens the one that is there to go on at its end, unless that is refused.
-  // Throws ErrorKind::resource with the path and the reason.
+  // All throw ErrorKind::resource with the path and the reason.
   LogFile(std::filesystem::path, Existing);
   ~LogFile();
   LogFile(const LogFile&) = delete;
   LogFile& operator=(const LogFile&) = delete;
 
-  // All of the bytes or none: what was written of them before the disk was full is cut off again, and
-  // ErrorKind::resource is thrown. The next call may fare better. What was appended survives the end of the
-  // process at once, a loss of power after sync().
+  // All of the bytes or none: what was written of them before the disk was full is cut off again. The next
+  // call may fare better. What was appended survives the end of the process at once, a loss of power after
+  // sync().
   void append(Bytes);
   // Shortens the file to `size` bytes.
   void cut(int64_t size);
+  // Returns when everything is on the disk.
   void sync();
 
   int64_t size() const { return size_; }

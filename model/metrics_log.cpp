@@ -29,12 +29,13 @@ std::string to_json(const MetricRow& row) {
   return object.dump();
 }
 
-MetricsLog::MetricsLog(const std::filesystem::path& path, int64_t rows) : rows_(rows), file_(path) {
+MetricsLog::MetricsLog(const std::filesystem::path& path, int64_t rows)
+    : rows_(rows), file_(path, LogFile::Existing::keep) {
   file_.cut(length_of_lines(path, rows_));
 }
 
 void MetricsLog::append(const MetricRow& row) {
-  file_.append(to_json(row) + "\n");
+  file_.append(as_bytes(to_json(row) + "\n"));
   ++rows_;
 }
 

@@ -6,7 +6,7 @@
 #include <filesystem>
 #include <string>
 
-#include "core/file.h"
+#include "core/log_file.h"
 #include "model/metrics.h"
 
 namespace moe {
@@ -16,7 +16,6 @@ std::string to_json(const MetricRow&);
 
 class MetricsLog {
  public:
-  MetricsLog() = default;  // no file
   // Keeps the first `rows` lines of the file and goes on behind them. Fewer may be there, or no file at all;
   // what follows them, half a line too, is cut off. All throw ErrorKind::resource with the path and the
   // reason.
@@ -29,7 +28,7 @@ class MetricsLog {
 
  private:
   int64_t rows_ = 0;
-  AppendFile file_;
+  LogFile file_;
 };
 
 }  // namespace moe

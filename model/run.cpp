@@ -77,7 +77,7 @@ void Run::start(const DataId& data) {
   state_.data = data;
   state_.seed = config_.seed;
   model_.initialise(static_cast<uint64_t>(config_.seed));
-  metrics_ = MetricsLog(folder_.path() / kMetrics, 0);
+  metrics_.emplace(folder_.path() / kMetrics, 0);
   save();
 }
 
@@ -119,8 +119,8 @@ void Run::restore(const TrainingPoint& point) {
   trainer_.set_attempt(point.state.attempt);
   guard_.restore(point.state.losses);
   state_ = point.state;
-  metrics_ = MetricsLog(folder_.path() / kMetrics, state_.metrics_rows);
-  state_.metrics_rows = metrics_.rows();
+  metrics_.emplace(folder_.path() / kMetrics, state_.metrics_rows);
+  state_.metrics_rows = metrics_->rows();
 }
 
 // As the reference does, evaluates before every step that eval_interval divides and before the last.
@@ -242,7 +242,7 @@ void Run::rewind_or_give_up() {
 }
 
 void Run::report(const MetricRow& row) {
-  metrics_.append(row);
+  metrics_->append(row);
   for (const RunObserver& o : observers_)
     if (o.row) o.row(row);
 }
@@ -250,10 +250,10 @@ void Run::report(const MetricRow& row) {
 // Nothing when nothing has happened since the last time.
 void Run::save() {
   state_.losses = guard_.state();
-  state_.metrics_rows = metrics_.rows();
+  state_.metrics_rows = metrics_->rows();
   if (to_json(state_) == saved_) return;
   if (state_.losses.skipped == 0 && state_.step > saved_step_) state_.rewinds = 0;
-  metrics_.sync();
+  metrics_->sync();
   Metadata notes = {{"step", std::to_string(state_.step)}};
   if (state_.evaluated >= 0) {
     notes["eval_step"] = std::to_string(state_.evaluated);
@@ -288,8 +288,8 @@ void Run::save_sample() const {
 void Run::log_event(const std::string& line) const {
   progress_.note(line);
   const auto now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
-  AppendFile(folder_.path() / kEvents)
-      .append(fmt::format("{:%Y-%m-%dT%H:%M:%SZ} {}\n", fmt::gmtime(now), line));
+  LogFile(folder_.path() / kEvents, LogFile::Existing::keep)
+      .append(as_bytes(fmt::format("{:%Y-%m-%dT%H:%M:%SZ} {}\n", fmt::gmtime(now), line)));
 }
 
 }  // namespace moe

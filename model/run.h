@@ -92,7 +92,7 @@ class Run {
   Progress& progress_;
   RunRequests requests_;
   std::vector<RunObserver> observers_;
-  MetricsLog metrics_;
+  std::optional<MetricsLog> metrics_;  // open once the run starts or goes on
   LossGuard guard_;
   TrainerState state_;
   std::string saved_;        // the state of the last checkpoint, as JSON

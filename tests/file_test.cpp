@@ -186,20 +186,6 @@ TEST_CASE("a link is replaced in one move, and never a folder by one", "[file]")
   CHECK(folder.temporary_files() == 0);
 }
 
-TEST_CASE("a file grows at its end and can be cut", "[file]") {
-  const TempFolder folder;
-  write_file(folder / "file", "one\ntwo\nhal");
-  AppendFile file(folder / "file");
-  file.cut(4);
-  file.append("new\n");
-  file.sync();
-  CHECK(read(folder / "file") == "one\nnew\n");
-  const FileSizeLimit limit(10);
-  CHECK_THAT(message_of(ErrorKind::resource, [&] { file.append("too much"); }),
-             Contains("file (8 bytes): File too large"));
-  CHECK_THROWS_AS(AppendFile(folder / "missing/file"), Error);
-}
-
 TEST_CASE("a folder is locked while its lock lives", "[file]") {
   const TempFolder folder;
   {
