@@ -5,7 +5,7 @@
 #include "core/safetensors.h"
 #include "model/checkpoint.h"
 #include "model/text.h"
-#include "tests/process.h"
+#include "tests/terminal.h"
 
 using namespace moe;
 
@@ -325,27 +325,8 @@ TEST_CASE("a replay is 0 within tolerance, 1 out of it, 4 for what is no recordi
 
 TEST_CASE("on a terminal the report has a live line, and colours unless NO_COLOR is set", "[cli]") {
   const Workshop shop;
-  const auto on_terminal = [&](const char* no_color) {
-    const int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
-    REQUIRE(master >= 0);
-    REQUIRE(grantpt(master) == 0);
-    REQUIRE(unlockpt(master) == 0);
-    const int terminal = open(ptsname(master), O_RDWR | O_NOCTTY | O_CLOEXEC);
-    REQUIRE(terminal >= 0);
-    Arguments a = shop.training();
-    a[0] = std::string(MOE_APPS) + "/" + a[0];
-    a.insert(a.begin(), {"/usr/bin/env", "TERM=xterm", std::string("NO_COLOR=") + no_color});
-    Process process(shop.path(), a, terminal);
-    close(terminal);
-    std::string text;
-    char buffer[4096];
-    for (ssize_t n; (n = read(master, buffer, sizeof(buffer))) > 0;)
-      text.append(buffer, static_cast<size_t>(n));
-    close(master);
-    CHECK(process.wait() == 0);
-    return text;
-  };
-  const std::string colorful = on_terminal(""), plain = on_terminal("1");
+  const std::string colorful = run_on_terminal(shop, shop.training(), "");
+  const std::string plain = run_on_terminal(shop, shop.training(), "1");
   for (const std::string& text : {colorful, plain}) CHECK(has(text, "\r\x1b[K"));
   CHECK(has(colorful, "\x1b[2m"));
   CHECK(!has(plain, "\x1b[2m"));

@@ -69,6 +69,12 @@ struct RunFolder : TempFolder {
   }
 };
 
+// Returns once the server has some, or after ten seconds.
+inline void wait_for_metrics(const FakeMlflow& server) {
+  for (int i = 0; i < 2000 && (server.runs().empty() || server.run().metrics.empty()); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+}
+
 inline void check_whole(const FakeMlflow& server, const RunFolder& folder, int64_t rows) {
   const auto run = server.run();
   CHECK(run.status == "FINISHED");

@@ -37,8 +37,7 @@ TEST_CASE("rows reach the server while the run goes on", "[mlflow]") {
   RunFolder folder;
   Mlflow mlflow(settings_for(server.url()), folder.path(), kParams, {}, folder.say);
   mlflow.log(row_of(0));
-  for (int i = 0; i < 2000 && (server.runs().empty() || server.run().metrics.empty()); ++i)
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  wait_for_metrics(server);
   CHECK(server.run().different_metrics() == metrics_up_to(1));
   CHECK(server.run().status == "RUNNING");
 }
@@ -71,8 +70,7 @@ TEST_CASE("whatever a server does after it took the begin of a run, nothing coun
     {
       Mlflow mlflow(settings_for(server.url()), folder.path(), kParams, {}, folder.say);
       mlflow.log(row_of(0));
-      for (int i = 0; i < 2000 && (server.runs().empty() || server.run().metrics.empty()); ++i)
-        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      wait_for_metrics(server);
       server.mood = mood;
       for (int64_t step = 1; step < 50; ++step) mlflow.log(row_of(step));
       mlflow.finish(RunStatus::finished, {"config.json", "model.safetensors"});

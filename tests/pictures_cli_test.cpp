@@ -1,12 +1,10 @@
 // report, inspect_moe and generate --color-experts, from outside.
 
-#include <fcntl.h>
-
 #include "model/checkpoint.h"
 #include "model/routing_log.h"
 #include "tests/markup.h"
 #include "tests/model_fixture.h"
-#include "tests/process.h"
+#include "tests/terminal.h"
 
 using namespace moe;
 
@@ -48,17 +46,6 @@ struct Gallery : TempFolder {
     }
   }
 };
-
-std::string without_escapes(const std::string& text) {
-  std::string plain;
-  for (size_t at = 0; at < text.size(); ++at) {
-    if (text[at] == '\x1b')
-      at = text.find('m', at);
-    else
-      plain += text[at];
-  }
-  return plain;
-}
 
 }  // namespace
 
@@ -177,24 +164,9 @@ TEST_CASE("colours leave the text as it is, byte for byte", "[pictures]") {
 TEST_CASE("colours are for terminals that want them unless they are asked for", "[pictures]") {
   const Gallery gallery;
   const auto on_terminal = [&](const std::string& no_color, const Arguments& how) {
-    const int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
-    REQUIRE(master >= 0);
-    REQUIRE(grantpt(master) == 0);
-    REQUIRE(unlockpt(master) == 0);
-    const int terminal = open(ptsname(master), O_RDWR | O_NOCTTY | O_CLOEXEC);
-    REQUIRE(terminal >= 0);
-    Arguments a{"/usr/bin/env", "TERM=xterm", "NO_COLOR=" + no_color, std::string(MOE_APPS) + "/generate",
-                "--tokens",     "20"};
+    Arguments a{"generate", "--tokens", "20"};
     a.insert(a.end(), how.begin(), how.end());
-    Process process(gallery.path(), a, terminal);
-    close(terminal);
-    std::string text;
-    char buffer[4096];
-    for (ssize_t n; (n = read(master, buffer, sizeof(buffer))) > 0;)
-      text.append(buffer, static_cast<size_t>(n));
-    close(master);
-    CHECK(process.wait() == 0);
-    return has(text, "\x1b[30;48;5;");
+    return has(run_on_terminal(gallery, a, no_color), "\x1b[30;48;5;");
   };
   CHECK(on_terminal("", {"--color-experts"}));
   CHECK(on_terminal("", {"--color-experts", "auto"}));

@@ -2,6 +2,7 @@
 // Training runs as a user starts them, with everything switched on that makes resuming hard.
 
 #include <csignal>
+#include <nlohmann/json.hpp>
 
 #include "core/parallel.h"
 #include "model/checkpoint.h"
@@ -47,6 +48,30 @@ struct RunShop : TempFolder {
     return all;
   }
 };
+
+// The rows of its metrics.jsonl that are whole.
+inline std::vector<nlohmann::json> rows_of(const std::filesystem::path& out) {
+  std::vector<nlohmann::json> rows;
+  std::ifstream file(out / "metrics.jsonl");
+  for (std::string line; std::getline(file, line) && !file.eof();)
+    rows.push_back(nlohmann::json::parse(line));
+  return rows;
+}
+
+// The steps of the rows that have `key`.
+inline std::vector<int64_t> steps_with(const std::filesystem::path& out, const char* key) {
+  std::vector<int64_t> steps;
+  for (const auto& row : rows_of(out))
+    if (row.contains(key)) steps.push_back(row["step"]);
+  return steps;
+}
+
+// 0 to n - 1.
+inline std::vector<int64_t> counting(int64_t n) {
+  std::vector<int64_t> numbers;
+  for (int64_t i = 0; i < n; ++i) numbers.push_back(i);
+  return numbers;
+}
 
 // Numbers of a test's own, the same in every run of it.
 class Dice {

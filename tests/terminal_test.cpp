@@ -1,5 +1,7 @@
 // What the pictures need of terminals and colours.
 
+#include "tests/terminal.h"
+
 #include <cmath>
 #include <limits>
 #include <set>
@@ -9,7 +11,6 @@
 #include "model/palette.h"
 #include "model/sparkline.h"
 #include "model/text.h"
-#include "tests/catch.h"
 
 using namespace moe;
 
@@ -22,17 +23,6 @@ double contrast(Rgb c) {
     return s <= 0.04045 ? s / 12.92 : std::pow((s + 0.055) / 1.055, 2.4);
   };
   return (0.2126 * linear(c.r) + 0.7152 * linear(c.g) + 0.0722 * linear(c.b) + 0.05) / 0.05;
-}
-
-std::string without_escapes(const std::string& text) {
-  std::string plain;
-  for (size_t at = 0; at < text.size(); ++at) {
-    if (text[at] == '\x1b')
-      at = text.find('m', at);
-    else
-      plain += text[at];
-  }
-  return plain;
 }
 
 }  // namespace
