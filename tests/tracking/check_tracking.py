@@ -178,13 +178,15 @@ def check_server_killed(work, server):
     for name, command in runners(work, 600).items():
         print(f"{name}, whose server is killed in mid-run", flush=True)
         out = work / f"killed-{name}"
-        process = subprocess.Popen([str(a) for a in command(out, server.url)], stdout=subprocess.DEVNULL,
-                                   stderr=subprocess.PIPE, text=True)
+        said_file = work / f"said-{name}"
+        with said_file.open("w") as said:
+            process = subprocess.Popen([str(a) for a in command(out, server.url)], stdout=said, stderr=said)
         while rows_in(out) < 250 and process.poll() is None:
             time.sleep(0.01)
         server.stop(signal.SIGKILL)
         at = rows_in(out)
-        said = process.communicate()[1]
+        process.wait()
+        said = said_file.read_text()
         check(process.returncode == 0 and rows_in(out) >= 600, f"killed after {at} rows, it made all {rows_in(out)}")
         check("rows are not sent" in said, "and said: " + re.search("mlflow:.*not sent.*|$", said)[0])
         server.start()
