@@ -43,10 +43,11 @@ struct Stripes {
   int64_t begin(int64_t i) const { return std::min(size, i * width); }
 };
 
-// Whether packing A and turning C around moves less than packing B.
+// Whether packing A and turning C around is less work than packing B: an element that is turned costs about
+// two that are packed.
 template <class T>
 bool turned(const Gemm<T>& p) {
-  return p.b_transposed && !p.a_transposed && !p.accumulate && p.m * (p.k + p.n) < p.n * p.k;
+  return p.b_transposed && !p.a_transposed && !p.accumulate && 2 * p.m * (p.k + p.n) < p.n * p.k;
 }
 
 // Rows [i0, i1) and columns [j0, j1) of p.

@@ -34,6 +34,9 @@ struct Tile {
 };
 
 template <class T>
+inline constexpr int kLineElements = 64 / static_cast<int>(sizeof(T));  // of a line of the cache
+
+template <class T>
 typename Tile<T>::Vector load(const T* p) {
   typename Tile<T>::Vector v;
   std::memcpy(&v, p, sizeof v);
@@ -115,16 +118,30 @@ struct TileOutput {
 // The product of `Rows` rows of A and `Vectors` vectors of columns of B over k steps. Each sum is one chain
 // of multiply-adds in the order of l, whatever the size of the tile. A(r, l) is a[r*lda + l], or a[l*lda + r]
 // when Transposed; B(l, j) is b[l*ldb + j].
+//
+// Memory is asked for before it is needed: first the lines of C, then in every step those of A, sixteen steps
+// ahead when Transposed, else in the rows below, where the next tile begins.
 template <class T, int Rows, int Vectors, bool Transposed>
 void compute_tile(int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb, const TileOutput<T>& out) {
   using Vector = typename Tile<T>::Vector;
   constexpr int lanes = Tile<T>::kLanes;
+#pragma GCC unroll 12
+  for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 2
+    for (int v = 0; v < Vectors; ++v) __builtin_prefetch(out.c + r * out.ldc + v * lanes, 1);
   Vector sum[Rows][Vectors] = {};
   // Three rows to a pointer: as many as one register of the stride can address beside it.
   constexpr int kPointers = (Rows + 2) / 3;
   const T* row[kPointers];
   for (int p = 0; p < kPointers; ++p) row[p] = a + 3 * p * lda;
   for (int64_t l = 0; l < k; ++l, b += ldb) {
+    if constexpr (Transposed) {
+      const T* const ahead = a + (l + 16) * lda;
+      __builtin_prefetch(ahead);
+      __builtin_prefetch(ahead + Rows - 1);  // it may lie across two lines
+    } else {
+      __builtin_prefetch(a + Rows * lda + l * kLineElements<T>);
+    }
     Vector bl[Vectors];
 #pragma GCC unroll 2
     for (int v = 0; v < Vectors; ++v) bl[v] = load(b + v * lanes);
