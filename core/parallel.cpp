@@ -46,11 +46,14 @@ void wait_until(Done done) {
 // A run of tasks is open from its start until the caller finds no task left. Workers that arrive in time join
 // it; the caller waits for those that joined and for no others, so a worker that the system keeps from
 // running costs nothing.
+//
+// Every thread has a share of the tasks, the same part of all in every run, and takes from the others' when
+// its own is done: what a thread wrote in one operation is in its cache when it reads it in the next.
 class Pool {
  public:
-  explicit Pool(int threads) {
+  explicit Pool(int threads) : shares_(static_cast<size_t>(threads)) {
     try {
-      for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
+      for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(static_cast<size_t>(i)); });
     } catch (const std::system_error&) {
       stop();
       throw error(ErrorKind::resource, "the system starts no more than {} of {} threads", this->threads(),
@@ -69,14 +72,18 @@ class Pool {
     {
       std::lock_guard lock(mutex_);
       task_ = task;
-      tasks_ = tasks;
-      next_.store(0, std::memory_order_relaxed);
+      const auto threads = static_cast<int64_t>(shares_.size());
+      for (int64_t i = 0; i < threads; ++i) {
+        Share& share = shares_[static_cast<size_t>(i)];
+        share.next.store(i * tasks / threads, std::memory_order_relaxed);
+        share.end = (i + 1) * tasks / threads;
+      }
       open_ = true;
       generation_.fetch_add(1, std::memory_order_release);
       somebody_sleeps = sleeping_ > 0;
     }
     if (somebody_sleeps) wake_.notify_all();
-    drain(task, tasks);
+    drain(task, 0);
     {
       std::lock_guard lock(mutex_);
       open_ = false;
@@ -99,27 +106,28 @@ class Pool {
     for (std::thread& w : workers_) w.join();
   }
 
-  void drain(detail::TaskRef task, int64_t tasks) {
+  void drain(detail::TaskRef task, size_t thread) {
     inside_task = true;
-    for (int64_t i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < tasks;) {
-      try {
-        task.call(task.object, i);
-      } catch (...) {
-        std::lock_guard lock(mutex_);
-        if (!failure_) failure_ = std::current_exception();
-        next_.store(tasks, std::memory_order_relaxed);
+    try {
+      for (size_t i = 0; i < shares_.size(); ++i) {
+        Share& share = shares_[(thread + i) % shares_.size()];
+        for (int64_t t; (t = share.next.fetch_add(1, std::memory_order_relaxed)) < share.end;)
+          task.call(task.object, t);
       }
+    } catch (...) {
+      std::lock_guard lock(mutex_);
+      if (!failure_) failure_ = std::current_exception();
+      for (Share& share : shares_) share.next.store(share.end, std::memory_order_relaxed);
     }
     inside_task = false;
   }
 
-  void work() {
+  void work(size_t thread) {
     uint64_t seen = 0;
     for (;;) {
       for (int round = 0; round < kSpinRounds && generation_.load(std::memory_order_acquire) == seen; ++round)
         relax();
       detail::TaskRef task{};
-      int64_t tasks = 0;
       {
         std::unique_lock lock(mutex_);
         ++sleeping_;
@@ -129,25 +137,28 @@ class Pool {
         if (stop_) return;
         if (!open_) continue;
         task = task_;
-        tasks = tasks_;
         joined_.fetch_add(1, std::memory_order_relaxed);
       }
-      drain(task, tasks);
+      drain(task, thread);
       joined_.fetch_sub(1, std::memory_order_release);
     }
   }
 
+  struct alignas(64) Share {  // a line of the cache for each
+    std::atomic<int64_t> next{0};
+    int64_t end = 0;
+  };
+
+  std::vector<Share> shares_;
   std::vector<std::thread> workers_;
   std::mutex turn_;   // held by the thread whose run it is
   std::mutex mutex_;  // guards what follows up to failure_
   std::condition_variable wake_;
   detail::TaskRef task_{};
-  int64_t tasks_ = 0;
   int sleeping_ = 0;
   bool open_ = false, stop_ = false;
   std::exception_ptr failure_;
   std::atomic<uint64_t> generation_{0};
-  std::atomic<int64_t> next_{0};
   std::atomic<int> joined_{0};
 };
 

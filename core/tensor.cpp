@@ -6,6 +6,8 @@
 #include <atomic>
 #include <cstdlib>
 
+#include "core/parallel.h"
+
 namespace moe {
 namespace {
 
@@ -87,7 +89,11 @@ Tensor Tensor::rows(int64_t begin, int64_t end) const {
 }
 
 void Tensor::fill_zero() const {
-  if (std::byte* p = bytes_begin(); p && numel_) std::memset(p, 0, static_cast<size_t>(nbytes()));
+  constexpr int64_t kGrain = 1 << 16;
+  if (std::byte* p = bytes_begin(); p && numel_)
+    parallel_ranges(nbytes(), kGrain, [p](int64_t begin, int64_t end) {
+      std::memset(p + begin, 0, static_cast<size_t>(end - begin));
+    });
 }
 
 void Tensor::copy_from(const Tensor& source) const {

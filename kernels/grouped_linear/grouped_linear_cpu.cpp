@@ -1,5 +1,6 @@
 // Matrix products; gemm says which task owns what. All products of all experts run in one parallel region, so
-// that experts with many rows and experts with few share the threads.
+// that experts with many rows and experts with few share the threads. A task of what precedes the products in
+// backward owns some columns of one expert.
 
 #include <algorithm>
 
@@ -9,8 +10,6 @@
 
 namespace moe::kernels::cpu {
 namespace {
-
-constexpr int64_t kGrain = 16384;  // elements a task
 
 template <class T>
 T* at(T* p, int64_t offset) {
@@ -40,12 +39,13 @@ template <class T>
 void grouped_linear_backward(GroupedLinearShape shape, const int32_t* offsets, const T* x, const T* weight,
                              const T* y, const T* dy, T* dh, T* dx, T* dweight, T* dbias) {
   const auto [rows, in, out, experts, relu] = shape;
-  if (relu)
-    parallel_ranges(offsets[experts] * out, kGrain, [=](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        const T g = dy[i];  // read in any case, so that the loop vectorises
-        dh[i] = y[i] > T(0) ? g : T(0);
-      }
+  const int64_t parts = (out + kEpilogueColumns - 1) / kEpilogueColumns;
+  if (relu || dbias)
+    parallel_for(experts * parts, [=](int64_t task) {
+      const int64_t e = task / parts, first = offsets[e], count = offsets[e + 1] - first;
+      const auto& gradient = relu ? epilogue_gradient<true, T> : epilogue_gradient<false, T>;
+      gradient(count, out, task % parts * kEpilogueColumns, at(y, first * out), at(dy, first * out),
+               at(dh, first * out), at(dbias, e * out));
     });
   const T* const gradient = relu ? dh : dy;
   thread_local std::vector<Gemm<T>> products;
@@ -54,8 +54,7 @@ void grouped_linear_backward(GroupedLinearShape shape, const int32_t* offsets, c
     const int64_t first = offsets[e], count = offsets[e + 1] - first;
     if (count == 0) continue;
     add_linear_gradients({count, in, out}, at(x, first * in), at(weight, e * out * in),
-                         at(gradient, first * out), at(dx, first * in), at(dweight, e * out * in),
-                         at(dbias, e * out), products);
+                         at(gradient, first * out), at(dx, first * in), at(dweight, e * out * in), products);
   }
   gemm<T>(products);
 }

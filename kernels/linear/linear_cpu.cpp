@@ -1,6 +1,7 @@
-// Matrix products alone; gemm says which task owns what. The products of a backward pass are independent of
-// each other and run in one parallel region.
+// Matrix products; gemm says which task owns what. The products of a backward pass are independent of each
+// other and run in one parallel region. A task of dbias owns some columns.
 
+#include "core/parallel.h"
 #include "kernels/linear/linear.h"
 #include "kernels/linear/products.h"
 
@@ -14,9 +15,14 @@ void linear_forward(LinearShape shape, const T* x, const T* weight, const T* bia
 template <class T>
 void linear_backward(LinearShape shape, const T* x, const T* weight, const T* dy, T* dx, T* dweight,
                      T* dbias) {
+  if (dbias)
+    parallel_for((shape.out + kEpilogueColumns - 1) / kEpilogueColumns, [&](int64_t part) {
+      epilogue_gradient<false, T>(shape.rows, shape.out, part * kEpilogueColumns, nullptr, dy, nullptr,
+                                  dbias);
+    });
   thread_local std::vector<Gemm<T>> products;
   products.clear();
-  add_linear_gradients(shape, x, weight, dy, dx, dweight, dbias, products);
+  add_linear_gradients(shape, x, weight, dy, dx, dweight, products);
   gemm<T>(products);
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 // The matrix products of a linear layer, for linear and grouped_linear.
 
+#include <algorithm>
 #include <vector>
 
 #include "kernels/gemm/gemm.h"
@@ -27,8 +28,7 @@ Gemm<T> linear_product(const LinearShape& s, const T* x, const T* weight, const 
 // Appends the products of the wanted gradients.
 template <class T>
 void add_linear_gradients(const LinearShape& s, const T* x, const T* weight, const T* dy, T* dx, T* dweight,
-                          T* dbias, std::vector<Gemm<T>>& products) {
-  static constexpr T one = 1;
+                          std::vector<Gemm<T>>& products) {
   if (dx)  // dy weight
     products.push_back({.m = s.rows,
                         .n = s.in,
@@ -52,18 +52,24 @@ void add_linear_gradients(const LinearShape& s, const T* x, const T* weight, con
                         .c = dweight,
                         .ldc = s.in,
                         .accumulate = true});
-  if (dbias)  // 1^T dy; with lda = 0 every element of the row of ones is the same one
-    products.push_back({.m = 1,
-                        .n = s.out,
-                        .k = s.rows,
-                        .a = &one,
-                        .lda = 0,
-                        .a_transposed = true,
-                        .b = dy,
-                        .ldb = s.out,
-                        .c = dbias,
-                        .ldc = s.out,
-                        .accumulate = true});
+}
+
+// Columns to a task of what follows.
+inline constexpr int64_t kEpilogueColumns = 128;
+
+// The gradient of bias and relu, for kEpilogueColumns columns from `begin` on of some rows:
+//   dh = dy where y > 0, else 0, with Relu       dbias += the column sums of dh, or of dy; may be nullptr
+template <bool Relu, class T>
+void epilogue_gradient(int64_t rows, int64_t out, int64_t begin, const T* y, const T* dy, T* dh, T* dbias) {
+  const int64_t columns = std::min(kEpilogueColumns, out - begin);
+  T sum[kEpilogueColumns] = {};
+  for (int64_t at = begin; at < begin + rows * out; at += out)
+    for (int64_t j = 0; j < columns; ++j) {
+      T g = dy[at + j];
+      if constexpr (Relu) dh[at + j] = g = y[at + j] > T(0) ? g : T(0);
+      sum[j] += g;
+    }
+  for (int64_t j = 0; dbias && j < columns; ++j) dbias[begin + j] += sum[j];
 }
 
 }  // namespace moe::kernels::cpu
