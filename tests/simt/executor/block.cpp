@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "async_copy.h"
 #include "fault.h"
 #include "shared.h"
 
@@ -53,6 +54,7 @@ bool Block::run(const Grid& grid, uint64_t index, const std::function<void()>& t
   blockDim = grid.threads;
   gridDim = grid.blocks;
   blockIdx = unravel(index, grid.blocks);
+  async_copies::begin_block(lanes_.size());
 
   g_block = this;
   while (live_ > 0) {

@@ -4,10 +4,12 @@
 
 #include "qualifiers.h"
 //
+#include "async_copy.h"
 #include "atomics.h"
 #include "block.h"
 #include "half.h"
 #include "intrinsics.h"
 #include "launch.h"
+#include "matrix.h"
 #include "shared.h"
 #include "warp.h"
