@@ -15,7 +15,8 @@ namespace moe::cuda {
 namespace {
 
 void check(cudaError_t status, const char* what) {
-  if (status != cudaSuccess) throw error(ErrorKind::runtime, "cuda: {}: {}", what, cudaGetErrorString(status));
+  if (status != cudaSuccess)
+    throw error(ErrorKind::runtime, "cuda: {}: {}", what, cudaGetErrorString(status));
 }
 
 void copy(void* to, const void* from, int64_t bytes, cudaMemcpyKind kind, Stream stream) {

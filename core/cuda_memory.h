@@ -1,7 +1,8 @@
 #pragma once
 // Memory of the GPU, for builds with CUDA kernels (kWithCuda). Compiled without CUDA headers.
 //
-// Errors: ErrorKind::resource when the memory is used up, ErrorKind::runtime for all else, with CUDA's own words.
+// Errors: ErrorKind::resource when the memory is used up, ErrorKind::runtime for all else, with CUDA's own
+// words.
 
 #include <cstdint>
 
@@ -19,10 +20,10 @@ void copy_on_device(void* to, const void* from, int64_t bytes, Stream);
 void copy_to_device(void* to, const void* from, int64_t bytes, Stream);
 void copy_to_host(void* to, const void* from, int64_t bytes, Stream);
 
-// Working memory of the kernels that are launched on this stream before its next call: what runs on one stream
-// runs in order. Uninitialised, aligned to 256 bytes. It grows when more is asked for than ever before, so a
-// steady step allocates nothing. Outgrown memory is kept, since captured graphs may refer to it; it at least
-// doubles, so that all together is less than twice what is in use.
+// Working memory of the kernels that are launched on this stream before its next call: what runs on one
+// stream runs in order. Uninitialised, aligned to 256 bytes. It grows when more is asked for than ever
+// before, so a steady step allocates nothing. Outgrown memory is kept, since captured graphs may refer to it;
+// it at least doubles, so that all together is less than twice what is in use.
 void* scratch(int64_t bytes, Stream);
 
 // Throws ErrorKind::usage. For CUDA sources, whose compiler does not take core/error.h.

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+struct CUstream_st;  // CUDA's, opaque to code that is compiled without its headers
+
 namespace moe {
 
 enum class Device : uint8_t {
@@ -30,8 +32,8 @@ inline constexpr bool kWithCuda = true;
 inline constexpr bool kWithCuda = false;
 #endif
 
-// A cudaStream_t, opaque to code that is compiled without CUDA headers. nullptr is the default stream.
-using Stream = struct CUstream_st*;
+// A cudaStream_t. nullptr is the default stream.
+using Stream = CUstream_st*;
 
 namespace detail {
 inline thread_local Stream g_stream = nullptr;

@@ -1,9 +1,9 @@
 #pragma once
 // out[c] += sum over n rows of value(n, c), for C columns.
 //
-// A block owns 32 columns: a thread sums four of them over every 32nd row, and the 32 partial sums of a column
-// are added up in a fixed tree. Many rows are first cut into runs, one block each, whose sums are then the rows of a
-// second launch. How the rows are cut depends on their number alone.
+// A block owns 32 columns: a thread sums four of them over every 32nd row, and the 32 partial sums of a
+// column are added up in a fixed tree. Many rows are first cut into runs, one block each, whose sums are then
+// the rows of a second launch. How the rows are cut depends on their number alone.
 
 #include <utility>
 
@@ -74,8 +74,8 @@ void add_column_sums(int64_t rows, int64_t dim, Value value, float* out, Stream 
   const unsigned columns = blocks_for(dim, kSumColumns);
   const bool vectors = in_vectors(dim, out);
   if (rows <= kSumRun) {
-    gpu::launch<column_sums_kernel<Value>>({dim3(columns, rows > 0), kSumThreads, 0, stream}, rows, dim, value,
-                                           vectors, true, out);
+    gpu::launch<column_sums_kernel<Value>>({dim3(columns, rows > 0), kSumThreads, 0, stream}, rows, dim,
+                                           value, vectors, true, out);
     return;
   }
   const unsigned runs = blocks_for(rows, kSumRun);

@@ -37,8 +37,8 @@ void elementwise(int64_t n, Pointers<const float, kIn> in, Pointers<float, kOut>
   bool vectors = true;
   for (const float* p : in.at) vectors = vectors && in_vectors(0, p);
   for (const float* p : out.at) vectors = vectors && in_vectors(0, p);
-  gpu::launch<elementwise_kernel<kIn, kOut, F>>({blocks_for(n, 4 * kThreads), kThreads, 0, stream}, n, vectors,
-                                                in, out, f);
+  gpu::launch<elementwise_kernel<kIn, kOut, F>>({blocks_for(n, 4 * kThreads), kThreads, 0, stream}, n,
+                                                vectors, in, out, f);
 }
 
 }  // namespace moe::kernels::cuda

@@ -2,10 +2,11 @@
 // A tile of a matrix product in single precision, the core of kernels/grouped_linear.
 //
 // A block of 256 threads owns a tile of 64 x 64 of C = A B: thread (x, y) of 16 x 16 its elements
-// rows 4y..4y+3, columns 4x..4x+3. The inner dimension is walked 16 at a time: a slice of A, [16, 64], and one of B,
-// [16, 64], lie in shared memory, two of each, so that the next is fetched while the last is multiplied and one
-// barrier a slice suffices. Each slice element is read once from global memory and 16 times from shared memory.
-// An element's sum is one chain of fused multiply-adds in rising order of the inner index.
+// rows 4y..4y+3, columns 4x..4x+3. The inner dimension is walked 16 at a time: a slice of A, [16, 64], and
+// one of B, [16, 64], lie in shared memory, two of each, so that the next is fetched while the last is
+// multiplied and one barrier a slice suffices. Each slice element is read once from global memory and 16
+// times from shared memory. An element's sum is one chain of fused multiply-adds in rising order of the inner
+// index.
 
 #include "kernels/grid.cuh"
 #include "kernels/vectors.cuh"
@@ -67,11 +68,13 @@ struct Masked {
 #pragma unroll
     for (int j = 0; j < 4; ++j) v[j] = m[j] > 0.0f ? v[j] : 0.0f;
   }
-  static __device__ void put(const float (&v)[4], float (&to)[kSlice][kTilePitch]) { Operand::put(v, to); }
+  static __device__ void put(const float (&v)[4], float (&to)[kSlice][kTilePitch]) {
+    Operand::put(v, to);
+  }
 };
 
-// c += A B over inner indices 0 .. inner-1. seen(slice) is called for each slice of A while it lies in shared memory.
-// All threads of the block must call; afterwards the memory may be used again behind a barrier.
+// c += A B over inner indices 0 .. inner-1. seen(slice) is called for each slice of A while it lies in shared
+// memory. All threads of the block must call; afterwards the memory may be used again behind a barrier.
 template <class A, class B, class Seen>
 __device__ void multiply_tiles(const A& a, const B& b, int64_t inner, TileMemory& memory, float (&c)[4][4],
                                Seen seen) {

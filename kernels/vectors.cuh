@@ -9,7 +9,7 @@ namespace moe::kernels::cuda {
 
 // Whether all rows of `stride` floats that begin at these addresses (nullptr: not used) lie on 16 bytes.
 template <class... P>
-bool in_vectors(int64_t stride, const P*... rows) {
+__host__ __device__ bool in_vectors(int64_t stride, const P*... rows) {
   return stride % 4 == 0 && ((reinterpret_cast<uintptr_t>(rows) % 16 == 0) && ...);
 }
 

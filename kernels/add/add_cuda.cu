@@ -1,7 +1,6 @@
 // A thread owns four elements of each output. Backward reads dy once for both gradients.
 
 #include "kernels/add/add.h"
-
 #include "kernels/elementwise.cuh"
 
 namespace moe::kernels::cuda {
@@ -34,6 +33,14 @@ struct SumBoth {
   }
 };
 
+struct AddValue {
+  float value;
+  __device__ void operator()(int64_t, const float (&in)[1][4], float (&x)[1][4]) const {
+#pragma unroll
+    for (int j = 0; j < 4; ++j) x[0][j] = in[0][j] + value;
+  }
+};
+
 }  // namespace
 
 void add_forward(int64_t n, const float* a, const float* b, float* y, Stream stream) {
@@ -47,6 +54,10 @@ void add_backward(int64_t n, const float* dy, float* da, float* db, Stream strea
     elementwise<3, 2>(n, {{da, db, dy}}, {{da, db}}, SumBoth{}, stream);
   else if (float* dx = da ? da : db)
     elementwise<2, 1>(n, {{dx, dy}}, {{dx}}, Sum{}, stream);
+}
+
+void add_constant(int64_t n, double value, float* x, Stream stream) {
+  elementwise<1, 1>(n, {{x}}, {{x}}, AddValue{static_cast<float>(value)}, stream);
 }
 
 }  // namespace moe::kernels::cuda

@@ -1,7 +1,7 @@
-// Forward: a thread owns four elements of a row of y. Backward: four elements of dx; for dbias see column_sums.cuh.
+// Forward: a thread owns four elements of a row of y. Backward: four elements of dx; for dbias see
+// column_sums.cuh.
 
 #include "kernels/add_bias/add_bias.h"
-
 #include "kernels/column_sums.cuh"
 #include "kernels/elementwise.cuh"
 

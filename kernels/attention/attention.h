@@ -1,9 +1,11 @@
 #pragma once
 // Causal softmax attention, one head after the other. For the query at position i and the keys at j <= i:
 //
-//   s[i,j] = scale * q[i] . k[j]       lse[i] = log sum over j of exp(s[i,j])       p[i,j] = exp(s[i,j] -
-//   lse[i]) w[i,j] = keep[i,j] ? p[i,j] / (1 - dropout) : 0                                 y[i] = sum over j
-//   of w[i,j] v[j]
+//   s[i,j] = scale * q[i] . k[j]
+//   lse[i] = log sum over j of exp(s[i,j])
+//   p[i,j] = exp(s[i,j] - lse[i])
+//   w[i,j] = keep[i,j] ? p[i,j] / (1 - dropout) : 0
+//   y[i] = sum over j of w[i,j] v[j]
 //
 //   dv[j] += sum over i of w[i,j] dy[i]
 //   g[i,j] = keep[i,j] ? dy[i] . v[j] / (1 - dropout) : 0

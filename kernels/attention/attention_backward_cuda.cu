@@ -1,14 +1,15 @@
-// Backward: two kernels, so that every gradient has one owner and nothing is added atomically. Both compute the tiles of
-// weights again from queries, keys and lse, and draw the dropout again.
+// Backward: two kernels, so that every gradient has one owner and nothing is added atomically. Both compute
+// the tiles of weights again from queries, keys and lse, and draw the dropout again.
 //
-//   dq       a block owns a tile of queries: their rows of dq. It walks through the keys that they see, as forward does.
-//   dk, dv   a block owns a tile of keys: their rows of dk and dv. It walks through the queries that see them.
+//   dq       a block owns a tile of queries: their rows of dq. It walks through the keys that they see, as
+//   forward does. dk, dv   a block owns a tile of keys: their rows of dk and dv. It walks through the queries
+//   that see them.
 //
-// The sum over j of p[i,j] g[i,j] that ds asks for equals dy[i] . y[i], one number a query: the dq kernel computes
-// it once and leaves it to the other one.
+// The sum over j of p[i,j] g[i,j] that ds asks for equals dy[i] . y[i], one number a query: the dq kernel
+// computes it once and leaves it to the other one.
 //
-// In a tile of scores a warp owns a quarter of the queries. For dq it goes on with its own rows; for dk and dv all
-// warps need all rows of the tile, of which each then owns a quarter of the keys.
+// In a tile of scores a warp owns a quarter of the queries. For dq it goes on with its own rows; for dk and
+// dv all warps need all rows of the tile, of which each then owns a quarter of the keys.
 
 #include "core/cuda_memory.h"
 #include "kernels/attention/tiles.cuh"
@@ -123,8 +124,8 @@ __global__ void __launch_bounds__(kThreads) attention_dq_kernel(Arguments a) {
     load_rows<T, T::kKeys, true>(rows.value, j0, 1, memory->value);
     __syncthreads();
     float w[T::kRows][T::kColumns], ds[T::kRows][T::kColumns];
-    score_gradients<T>(a, lane, {head.index, tile + row, j0 + T::kColumns * lane.x}, memory->query, memory->dout,
-                       memory->key, memory->value, w, ds);
+    score_gradients<T>(a, lane, {head.index, tile + row, j0 + T::kColumns * lane.x}, memory->query,
+                       memory->dout, memory->key, memory->value, w, ds);
     put_scores<T>(lane, ds, memory->ds);
     __syncwarp();
 #pragma unroll
@@ -139,7 +140,8 @@ __global__ void __launch_bounds__(kThreads) attention_dq_kernel(Arguments a) {
 #pragma unroll
   for (int r = 0; r < T::kRows; ++r)
     if (tile + row + r < tokens)
-      accumulate_row<T>(lane, rows.query.dim, a.vectors, scale, dq[r], to + (tile + row + r) * rows.query.stride);
+      accumulate_row<T>(lane, rows.query.dim, a.vectors, scale, dq[r],
+                        to + (tile + row + r) * rows.query.stride);
 }
 
 template <class T>
@@ -161,8 +163,8 @@ __global__ void __launch_bounds__(kThreads) attention_dkv_kernel(Arguments a) {
     load_rows<T, T::kQueries, false>(rows.dout, i0, 1, memory->dout);
     __syncthreads();
     float w[T::kRows][T::kColumns], ds[T::kRows][T::kColumns];
-    score_gradients<T>(a, lane, {head.index, i0 + lane.row(T::kRows), tile + T::kColumns * lane.x}, memory->query,
-                       memory->dout, memory->key, memory->value, w, ds);
+    score_gradients<T>(a, lane, {head.index, i0 + lane.row(T::kRows), tile + T::kColumns * lane.x},
+                       memory->query, memory->dout, memory->key, memory->value, w, ds);
     put_scores<T>(lane, w, memory->weight);
     put_scores<T>(lane, ds, memory->ds);
     __syncthreads();
@@ -204,11 +206,16 @@ void backward(const Arguments& a, Stream stream) {
 void attention_backward(const AttentionShape& s, const float* qkv, const float* y, const float* lse,
                         const float* dy, float* dqkv, Stream stream) {
   if (!dqkv) return;
-  if (s.dim > kWidestHead) moe::cuda::refuse("attention: heads wider than 128 channels do not run on the GPU");
-  const Arguments a{s,  in_vectors(s.dim, qkv, y, dy, dqkv),
-                    qkv, y,
-                    lse, dy,
-                    scratch<float>(s.batch * s.heads * s.tokens, stream), dqkv};
+  if (s.dim > kWidestHead)
+    moe::cuda::refuse("attention: heads wider than 128 channels do not run on the GPU");
+  const Arguments a{s,
+                    in_vectors(s.dim, qkv, y, dy, dqkv),
+                    qkv,
+                    y,
+                    lse,
+                    dy,
+                    scratch<float>(s.batch * s.heads * s.tokens, stream),
+                    dqkv};
   if (s.dim <= 16) return backward<Tile<16, 32, 32>, Tile<16, 32, 32>>(a, stream);
   if (s.dim <= 32) return backward<Tile<32, 32, 32>, Tile<32, 32, 32>>(a, stream);
   if (s.dim <= 64) return backward<Tile<64, 32, 32>, Tile<64, 32, 32>>(a, stream);

@@ -193,8 +193,8 @@ void attention_backward(const AttentionShape& s, const T* qkv, const T*, const T
 
 template void attention_forward(const AttentionShape&, const float*, float*, float*, float*);
 template void attention_forward(const AttentionShape&, const double*, double*, double*, double*);
-template void attention_backward(const AttentionShape&, const float*, const float*, const float*, const float*,
-                                 float*);
+template void attention_backward(const AttentionShape&, const float*, const float*, const float*,
+                                 const float*, float*);
 template void attention_backward(const AttentionShape&, const double*, const double*, const double*,
                                  const double*, double*);
 

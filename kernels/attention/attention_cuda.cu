@@ -1,13 +1,14 @@
-// Forward, in the manner of FlashAttention-2 (Dao 2023). A block owns a tile of queries of one head: their rows of y and
-// lse. It walks through the keys a tile at a time, up to the last position that its queries see, and keeps for every
-// query the largest score so far, the sum of e^(score - largest) and the weighted sum of values; a larger score
-// rescales what was summed before. Scores exist for one tile at a time, in shared memory.
+// Forward, in the manner of FlashAttention-2 (Dao 2023). A block owns a tile of queries of one head: their
+// rows of y and lse. It walks through the keys a tile at a time, up to the last position that its queries
+// see, and keeps for every query the largest score so far, the sum of e^(score - largest) and the weighted
+// sum of values; a larger score rescales what was summed before. Scores exist for one tile at a time, in
+// shared memory.
 //
-// Queries are read once, keys and values once for every tile of queries. A warp owns its queries' rows of the score
-// tile, so only the tiles of keys and values need the block's barrier.
+// Queries are read once, keys and values once for every tile of queries. A warp owns its queries' rows of the
+// score tile, so only the tiles of keys and values need the block's barrier.
 //
-// A query meets the same tiles of keys in the same order wherever its tile begins: its bits do not depend on the
-// other positions of the call. A tile of which it sees nothing multiplies by e^0 and adds zeros.
+// A query meets the same tiles of keys in the same order wherever its tile begins: its bits do not depend on
+// the other positions of the call. A tile of which it sees nothing multiplies by e^0 and adds zeros.
 
 #include "core/cuda_memory.h"
 #include "kernels/attention/tiles.cuh"
@@ -99,7 +100,8 @@ __global__ void __launch_bounds__(kThreads)
     for (int j = 0; j < T::kKeys; j += 4) {
       float w[T::kRows][4];
 #pragma unroll
-      for (int r = 0; r < T::kRows; ++r) load4(&memory->weight[(row + r) * T::kScorePitch + j], 4, true, w[r]);
+      for (int r = 0; r < T::kRows; ++r)
+        load4(&memory->weight[(row + r) * T::kScorePitch + j], 4, true, w[r]);
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         float v[T::kChunks][T::kWidth];
@@ -155,7 +157,8 @@ void forward(const AttentionShape& s, const float* qkv, const float* cache, floa
 
 void attention_forward(const AttentionShape& s, const float* qkv, float* cache, float* y, float* lse,
                        Stream stream) {
-  if (s.dim > kWidestHead) moe::cuda::refuse("attention: heads wider than 128 channels do not run on the GPU");
+  if (s.dim > kWidestHead)
+    moe::cuda::refuse("attention: heads wider than 128 channels do not run on the GPU");
   if (cache) {
     const int64_t stride = 3 * s.heads * s.dim;
     gpu::launch<attention_append_kernel>(
@@ -163,9 +166,9 @@ void attention_forward(const AttentionShape& s, const float* qkv, float* cache, 
         in_vectors(stride, qkv, cache), qkv, cache);
   }
   const auto run = s.dim <= 16   ? s.queries <= 32 ? forward<Tile<16, 32, 32>> : forward<Tile<16, 64, 32>>
-                   : s.dim <= 32 ? s.queries <= 32 ? forward<Tile<32, 32, 32>> : forward<Tile<32, 64, 32>>
-                   : s.dim <= 64 ? s.queries <= 32 ? forward<Tile<64, 32, 32>> : forward<Tile<64, 64, 32>>
-                                 : forward<Tile<128, 32, 32>>;
+                     : s.dim <= 32 ? s.queries <= 32 ? forward<Tile<32, 32, 32>> : forward<Tile<32, 64, 32>>
+                     : s.dim <= 64 ? s.queries <= 32 ? forward<Tile<64, 32, 32>> : forward<Tile<64, 64, 32>>
+                                   : forward<Tile<128, 32, 32>>;
   run(s, qkv, cache, y, lse, stream);
 }
 

@@ -1,13 +1,14 @@
 #pragma once
-// What the attention kernels share: tiles of queries and keys in shared memory, and the products over the channels.
+// What the attention kernels share: tiles of queries and keys in shared memory, and the products over the
+// channels.
 //
-// A block has four warps. A tile of scores, kQueries x kKeys, is cut by queries over the warps; within a warp lane
-// (y, x) of 4 x 8 owns kRows neighbouring queries and kColumns neighbouring keys:
+// A block has four warps. A tile of scores, kQueries x kKeys, is cut by queries over the warps; within a warp
+// lane (y, x) of 4 x 8 owns kRows neighbouring queries and kColumns neighbouring keys:
 //
 //   queries row() .. row()+kRows-1, kRows = kQueries / 16     keys kColumns * x .., kColumns = kKeys / 8
 //
-// Results with one column a channel (y, dq, dk, dv) are cut over the lanes in the same way: kRows rows, and of the
-// channels every eighth group of kWidth = 4 (2 when heads have 16): kWidth * x + 8 * kWidth * chunk.
+// Results with one column a channel (y, dq, dk, dv) are cut over the lanes in the same way: kRows rows, and
+// of the channels every eighth group of kWidth = 4 (2 when heads have 16): kWidth * x + 8 * kWidth * chunk.
 
 #include "kernels/attention/attention.h"
 #include "kernels/random.cuh"
@@ -23,13 +24,13 @@ template <int dim, int queries, int keys>
 struct Tile {
   static constexpr int kDim = dim, kQueries = queries, kKeys = keys;
   static constexpr int kRows = kQueries / (kWarps * kLanesY), kColumns = kKeys / kLanesX;
-  static constexpr int kPitch = kDim + 4;        // of rows of channels, floats: eight rows then lie on all banks
+  static constexpr int kPitch = kDim + 4;  // of rows of channels, floats: eight rows then lie on all banks
   static constexpr int kScorePitch = kKeys + 4;  // of rows of scores
   static constexpr int kWidth = kDim >= 32 ? 4 : 2, kChunks = kDim / (kLanesX * kWidth);
   static_assert(kRows >= 1 && kColumns % 2 == 0 && kColumns <= 4 && kChunks >= 1);
 
-  // Where key `key` of a tile is stored, so that the eight lanes of a row, which read keys kColumns apart, read
-  // neighbouring rows.
+  // Where key `key` of a tile is stored, so that the eight lanes of a row, which read keys kColumns apart,
+  // read neighbouring rows.
   static __device__ constexpr int place(int key) { return key % kColumns * kLanesX + key / kColumns; }
 };
 
@@ -45,7 +46,7 @@ struct Lane {
 
 // One head of one sequence in an array whose rows are positions.
 struct HeadRows {
-  const float* x;  // of position 0
+  const float* x;       // of position 0
   int64_t stride, end;  // rows 0 .. end-1 exist
   int dim;
   bool vectors;
@@ -67,7 +68,8 @@ __device__ void load_rows(const HeadRows& h, int64_t first, float factor, float*
 
 // s[r][c] = query row(r) . key c of this lane, the channels in rising order.
 template <class T>
-__device__ void products(const Lane& lane, const float* queries, const float* keys, float (&s)[T::kRows][T::kColumns]) {
+__device__ void products(const Lane& lane, const float* queries, const float* keys,
+                         float (&s)[T::kRows][T::kColumns]) {
 #pragma unroll
   for (int r = 0; r < T::kRows; ++r)
 #pragma unroll
@@ -145,9 +147,11 @@ __device__ void accumulate_row(const Lane& lane, int dim, bool vectors, float fa
   });
 }
 
-// keep[c]: whether the weight of the query at position i for key + c is kept. See kernels/attention/attention.h.
+// keep[c]: whether the weight of the query at position i for key + c is kept. See
+// kernels/attention/attention.h.
 template <int kColumns>
-__device__ void draw_keep(const AttentionShape& s, int64_t head, int64_t i, int64_t key, bool (&keep)[kColumns]) {
+__device__ void draw_keep(const AttentionShape& s, int64_t head, int64_t i, int64_t key,
+                          bool (&keep)[kColumns]) {
   const int64_t positions = s.past + s.tokens;
   uint32_t draw[4];
   draw4(s.rng, static_cast<uint64_t>((head * positions + i) * positions + key), draw);

@@ -1,9 +1,8 @@
-// A group of lanes owns a token: forward its row of 2E numbers in shared memory, probabilities and how often it chose
-// each expert; backward its row of dlogits, for which the probabilities are computed again. Forward a block sums its
-// tokens' rows and one last block adds up the blocks (kernels/routing/expert_sums.cuh).
+// A group of lanes owns a token: forward its row of 2E numbers in shared memory, probabilities and how often
+// it chose each expert; backward its row of dlogits, for which the probabilities are computed again. Forward
+// a block sums its tokens' rows and one last block adds up the blocks (kernels/routing/expert_sums.cuh).
 
 #include "kernels/balance_loss/balance_loss.h"
-
 #include "kernels/routing/expert_sums.cuh"
 
 namespace moe::kernels::cuda {
@@ -29,7 +28,8 @@ __global__ void __launch_bounds__(kRouterThreads)
 
 // One block; thread t owns elements t, t + kFinalThreads, ... of share.
 __global__ void __launch_bounds__(kFinalThreads)
-    balance_loss_final_kernel(BalanceShape s, int64_t blocks, const double* partial, float* loss, float* share) {
+    balance_loss_final_kernel(BalanceShape s, int64_t blocks, const double* partial, float* loss,
+                              float* share) {
   const int64_t E = s.experts;
   const double tokens = static_cast<double>(s.tokens > 0 ? s.tokens : 1);
   double sum = 0;
@@ -61,8 +61,8 @@ __global__ void __launch_bounds__(kRouterThreads)
 
 }  // namespace
 
-void balance_loss_forward(BalanceShape s, const float* logits, const int32_t* expert, float* loss, float* share,
-                          Stream stream) {
+void balance_loss_forward(BalanceShape s, const float* logits, const int32_t* expert, float* loss,
+                          float* share, Stream stream) {
   with_group(s.experts, [&]<int kGroup>() {
     const RowSums sums = row_sums(s.tokens, 2 * s.experts, kGroup, stream);
     gpu::launch<balance_loss_forward_kernel<kGroup>>(sums.config, s, sums.run, logits, expert, sums.partial);

@@ -31,7 +31,8 @@ void combine_backward(CombineShape, const T* rows, const T* gate, const int32_t*
 
 namespace cuda {
 
-void combine_forward(CombineShape, const float* rows, const float* gate, const int32_t* row, float* y, Stream);
+void combine_forward(CombineShape, const float* rows, const float* gate, const int32_t* row, float* y,
+                     Stream);
 void combine_backward(CombineShape, const float* rows, const float* gate, const int32_t* row, const float* dy,
                       float* drows, float* dgate, Stream);
 

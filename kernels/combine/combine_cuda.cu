@@ -1,9 +1,8 @@
-// Forward: a thread owns four elements of a row of y and adds its token's k rows in the order of the slots; every row
-// is read once. Backward: a warp owns an assignment, its row of drows and its element of dgate; it reads its row once,
-// and dy[n] is read by the k warps of its token.
+// Forward: a thread owns four elements of a row of y and adds its token's k rows in the order of the slots;
+// every row is read once. Backward: a warp owns an assignment, its row of drows and its element of dgate; it
+// reads its row once, and dy[n] is read by the k warps of its token.
 
 #include "kernels/combine/combine.h"
-
 #include "kernels/reduce.cuh"
 #include "kernels/vectors.cuh"
 
@@ -69,11 +68,12 @@ void combine_forward(CombineShape s, const float* rows, const float* gate, const
                                       in_vectors(s.dim, rows, y), rows, gate, row, y);
 }
 
-void combine_backward(CombineShape s, const float* rows, const float* gate, const int32_t* row, const float* dy,
-                      float* drows, float* dgate, Stream stream) {
+void combine_backward(CombineShape s, const float* rows, const float* gate, const int32_t* row,
+                      const float* dy, float* drows, float* dgate, Stream stream) {
   if (!drows && !dgate) return;
-  gpu::launch<combine_backward_kernel>({blocks_for(s.tokens * s.topk * kWarp, kThreads), kThreads, 0, stream}, s,
-                                       in_vectors(s.dim, rows, dy, drows), rows, gate, row, dy, drows, dgate);
+  gpu::launch<combine_backward_kernel>({blocks_for(s.tokens * s.topk * kWarp, kThreads), kThreads, 0, stream},
+                                       s, in_vectors(s.dim, rows, dy, drows), rows, gate, row, dy, drows,
+                                       dgate);
 }
 
 }  // namespace moe::kernels::cuda

@@ -1,9 +1,8 @@
-// A warp owns a row: its lse and its term of the loss, or its row of dlogits. Forward reads a row once, keeping the
-// largest logit so far and the sum of exponentials relative to it (Milakov and Gimelshein 2018, "Online normalizer
-// calculation for softmax"); one block adds up the terms.
+// A warp owns a row: its lse and its term of the loss, or its row of dlogits. Forward reads a row once,
+// keeping the largest logit so far and the sum of exponentials relative to it (Milakov and Gimelshein 2018,
+// "Online normalizer calculation for softmax"); one block adds up the terms.
 
 #include "kernels/cross_entropy/cross_entropy.h"
-
 #include "kernels/mean.cuh"
 #include "kernels/scratch.cuh"
 #include "kernels/vectors.cuh"
@@ -37,8 +36,8 @@ struct Exponentials {
 };
 
 __global__ void __launch_bounds__(kThreads)
-    cross_entropy_forward_kernel(CrossEntropyShape s, bool vectors, const float* logits, const int32_t* targets,
-                                 float* term, float* lse) {
+    cross_entropy_forward_kernel(CrossEntropyShape s, bool vectors, const float* logits,
+                                 const int32_t* targets, float* term, float* lse) {
   const int64_t n = global_thread() / kWarp;
   if (n >= s.rows) return;
   const int lane = threadIdx.x % kWarp;
@@ -59,8 +58,9 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 __global__ void __launch_bounds__(kThreads)
-    cross_entropy_backward_kernel(CrossEntropyShape s, bool vectors, const float* logits, const int32_t* targets,
-                                  const float* lse, const float* dloss, float* dlogits) {
+    cross_entropy_backward_kernel(CrossEntropyShape s, bool vectors, const float* logits,
+                                  const int32_t* targets, const float* lse, const float* dloss,
+                                  float* dlogits) {
   const int64_t n = global_thread() / kWarp;
   if (n >= s.rows) return;
   const float weight = *dloss / static_cast<float>(s.rows), shift = lse[n];
@@ -94,12 +94,12 @@ void cross_entropy_forward(CrossEntropyShape s, const float* logits, const int32
   mean_of(s.rows, Term{term}, loss, stream);
 }
 
-void cross_entropy_backward(CrossEntropyShape s, const float* logits, const int32_t* targets, const float* lse,
-                            const float* dloss, float* dlogits, Stream stream) {
+void cross_entropy_backward(CrossEntropyShape s, const float* logits, const int32_t* targets,
+                            const float* lse, const float* dloss, float* dlogits, Stream stream) {
   if (!dlogits) return;
   gpu::launch<cross_entropy_backward_kernel>({blocks_for(s.rows, kWarps), kThreads, 0, stream}, s,
-                                             in_vectors(s.symbols, logits, dlogits), logits, targets, lse, dloss,
-                                             dlogits);
+                                             in_vectors(s.symbols, logits, dlogits), logits, targets, lse,
+                                             dloss, dlogits);
 }
 
 }  // namespace moe::kernels::cuda

@@ -1,13 +1,13 @@
-// A stable counting sort. The assignments are cut into runs of up to 8192. Within a run a warp takes one expert after
-// the other and looks through all of the run, 32 assignments at a time: a ballot says which of them are its
-// expert's, and a lane's rank is the number of such lanes before it. So ranks come out in order, without shared
-// memory and for any number of experts.
+// A stable counting sort. The assignments are cut into runs of up to 8192. Within a run a warp takes one
+// expert after the other and looks through all of the run, 32 assignments at a time: a ballot says which of
+// them are its expert's, and a lane's rank is the number of such lanes before it. So ranks come out in order,
+// without shared memory and for any number of experts.
 //
-// One run: one launch of one block, whose phases a barrier separates. More runs: three launches, of which the middle
-// one turns the runs' counts into where each run begins within its expert.
+// One run: one launch of one block, whose phases a barrier separates. More runs: three launches, of which the
+// middle one turns the runs' counts into where each run begins within its expert.
 //
-// A warp owns, for its run and expert, the elements of row and of assignment that belong to it. Every expert id is
-// read 2E times, from the first-level cache.
+// A warp owns, for its run and expert, the elements of row and of assignment that belong to it. Every expert
+// id is read 2E times, from the first-level cache.
 
 #include "kernels/dispatch_plan/dispatch_plan.h"
 #include "kernels/grid.cuh"
@@ -113,8 +113,8 @@ __global__ void __launch_bounds__(kThreads) plan_place_kernel(Plan p, const int3
 
 }  // namespace
 
-void dispatch_plan(DispatchShape s, const int32_t* expert, int32_t* offsets, int32_t* assignment, int32_t* row,
-                   int32_t* count, Stream stream) {
+void dispatch_plan(DispatchShape s, const int32_t* expert, int32_t* offsets, int32_t* assignment,
+                   int32_t* row, int32_t* count, Stream stream) {
   const Plan p{s, s.tokens * s.topk, expert, offsets, assignment, row, count};
   if (p.R <= kRun) {  // without assignments too: offsets and count are zeros
     gpu::launch<plan_one_run_kernel>({1, kThreads, 0, stream}, p);

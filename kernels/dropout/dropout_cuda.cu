@@ -1,8 +1,7 @@
-// A thread owns four elements of the output, which take the four draws of one block of the cipher; every array is
-// read or written once.
+// A thread owns four elements of the output, which take the four draws of one block of the cipher; every
+// array is read or written once.
 
 #include "kernels/dropout/dropout.h"
-
 #include "kernels/elementwise.cuh"
 #include "kernels/random.cuh"
 
@@ -23,7 +22,9 @@ struct Dropout {
 };
 
 struct Drop : Dropout {
-  __device__ void operator()(int64_t i, const float (&x)[1][4], float (&y)[1][4]) const { kept(i, x[0], y[0]); }
+  __device__ void operator()(int64_t i, const float (&x)[1][4], float (&y)[1][4]) const {
+    kept(i, x[0], y[0]);
+  }
 };
 
 // in = dx, dy

@@ -1,10 +1,10 @@
 // Forward: a thread owns four elements of a row of y. Backward: a warp owns 128 columns of the row of dtable
-// that is named by position n, if no earlier position names it; it looks through the ids, 32 at a time, and adds
-// the rows of dy that belong to it as it finds them, n ascending as on the CPU, so the bits are the same. Every
-// element of dy is read once; the ids are read up to N/32 times by every position's warps, from cache.
+// that is named by position n, if no earlier position names it; it looks through the ids, 32 at a time, and
+// adds the rows of dy that belong to it as it finds them, n ascending as on the CPU, so the bits are the
+// same. Every element of dy is read once; the ids are read up to N/32 times by every position's warps, from
+// cache.
 
 #include "kernels/embedding/embedding.h"
-
 #include "kernels/grid.cuh"
 #include "kernels/vectors.cuh"
 
@@ -24,8 +24,8 @@ __global__ void embedding_forward_kernel(EmbeddingShape s, bool vectors, const f
   store4(y + n * s.dim + c, s.dim - c, vectors, v);
 }
 
-__global__ void embedding_backward_kernel(EmbeddingShape s, bool vectors, const int32_t* ids,
-                                          const float* dy, float* dtable) {
+__global__ void embedding_backward_kernel(EmbeddingShape s, bool vectors, const int32_t* ids, const float* dy,
+                                          float* dtable) {
   const int64_t groups = (s.dim + kColumns - 1) / kColumns, item = global_thread() / kWarp;
   if (item >= s.rows * groups) return;
   const int lane = threadIdx.x % kWarp;

@@ -1,8 +1,7 @@
-// A thread owns four elements of a row: of `rows` forward, of dx backward, where it adds its token's k rows in the
-// order of the slots. Every row is read once.
+// A thread owns four elements of a row: of `rows` forward, of dx backward, where it adds its token's k rows
+// in the order of the slots. Every row is read once.
 
 #include "kernels/gather/gather.h"
-
 #include "kernels/grid.cuh"
 #include "kernels/vectors.cuh"
 

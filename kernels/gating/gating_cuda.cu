@@ -1,10 +1,9 @@
-// A group of lanes owns a token: its rows of gate, expert, probability and the normals drawn, and its rows of the
-// gradients. Forward keeps h in shared memory, E floats a token, and finds the k choices one after the other: each is
-// the first of those behind the choice before it, so nothing needs to be marked as taken. Logits, noise and gates
-// are read and written once.
+// A group of lanes owns a token: its rows of gate, expert, probability and the normals drawn, and its rows of
+// the gradients. Forward keeps h in shared memory, E floats a token, and finds the k choices one after the
+// other: each is the first of those behind the choice before it, so nothing needs to be marked as taken.
+// Logits, noise and gates are read and written once.
 
 #include "kernels/gating/gating.h"
-
 #include "kernels/routing/rows.cuh"
 
 namespace moe::kernels::cuda {
@@ -59,7 +58,8 @@ __global__ void __launch_bounds__(kRouterThreads)
   const auto accumulate = [&](int64_t e, float dh) {
     const int64_t i = at.token * E + e;
     if (dlogits) dlogits[i] += dh;
-    if (dnoise_logits) dnoise_logits[i] += dh * noise.normal()[i] * Softplus::derivative(noise.noise_logits[i]);
+    if (dnoise_logits)
+      dnoise_logits[i] += dh * noise.normal()[i] * Softplus::derivative(noise.noise_logits[i]);
   };
   if (!probability) {
     for (int64_t j = at.lane; j < k; j += kGroup) accumulate(chosen[j], g[j] * (dg[j] - sum));

@@ -27,7 +27,9 @@ void check(cublasStatus_t status, const char* what) {
 // One for each thread of the host, kept until the thread ends.
 class Handle {
  public:
-  Handle() : workspace_(moe::cuda::allocate(kWorkspaceBytes)) { check(cublasCreate(&handle_), "cannot start"); }
+  Handle() : workspace_(moe::cuda::allocate(kWorkspaceBytes)) {
+    check(cublasCreate(&handle_), "cannot start");
+  }
   ~Handle() {
     cublasDestroy(handle_);
     moe::cuda::release(workspace_);

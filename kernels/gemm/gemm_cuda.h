@@ -14,8 +14,9 @@ struct Matrix {
   bool transposed = false;
 };
 
-// C [m, n] = A [m, k] B [k, n], or C += A B when `accumulate`, in single precision; C's rows are n apart. Any extent may
-// be 0. The same bits every time on the same GPU. Throws ErrorKind::runtime, with cuBLAS's own words, when it refuses.
+// C [m, n] = A [m, k] B [k, n], or C += A B when `accumulate`, in single precision; C's rows are n apart. Any
+// extent may be 0. The same bits every time on the same GPU. Throws ErrorKind::runtime, with cuBLAS's own
+// words, when it refuses.
 void gemm(int64_t m, int64_t n, int64_t k, Matrix a, Matrix b, bool accumulate, float* c, Stream);
 
 }  // namespace moe::kernels::cuda

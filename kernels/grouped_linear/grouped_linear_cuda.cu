@@ -3,18 +3,18 @@
 //   forward          y[r] = x[r] W[e]^T + b[e]     a block owns 64 rows of one expert x 64 columns of y
 //   input gradient   dx[r] += dh[r] W[e]           64 rows of one expert x 64 columns of dx
 //   weight gradient  dW[e] += dh^T x               64 x 64 elements of one expert's dW, over all its rows;
-//                    db[e] += sum of dh            the blocks of the first columns own 64 elements of db as well
+//                    db[e] += sum of dh            the blocks of the first columns own 64 elements of db as
+//                    well
 //
-// How many rows an expert has is known on the device alone. The grid of the first two is fixed on the host: rows / 64
-// tiles, and one more for each expert, since its last tile may not be full. Every block walks through the offsets to
-// find its tile; blocks behind the last one leave. In forward the rows that belong to nobody are one more group,
-// of which zeros are written.
+// How many rows an expert has is known on the device alone. The grid of the first two is fixed on the host:
+// rows / 64 tiles, and one more for each expert, since its last tile may not be full. Every block walks
+// through the offsets to find its tile; blocks behind the last one leave. In forward the rows that belong to
+// nobody are one more group, of which zeros are written.
 //
-// Reads: x and dh once for every 64 columns of the result, a weight once for every 64 rows of its expert. With relu
-// backward never stores dh: it reads dy and y, and masks while it fetches.
+// Reads: x and dh once for every 64 columns of the result, a weight once for every 64 rows of its expert.
+// With relu backward never stores dh: it reads dy and y, and masks while it fetches.
 
 #include "kernels/grouped_linear/grouped_linear.h"
-
 #include "kernels/tiles.cuh"
 
 namespace moe::kernels::cuda {
@@ -27,7 +27,8 @@ struct RowTile {
 
 // Tile `index` over all groups, groups first .. groups-1 being the experts and, with idle rows, the rows
 // behind them as group `experts`. count is 0 when there is no such tile.
-__device__ RowTile find_row_tile(const GroupedLinearShape& s, const int32_t* offsets, int64_t index, bool idle) {
+__device__ RowTile find_row_tile(const GroupedLinearShape& s, const int32_t* offsets, int64_t index,
+                                 bool idle) {
   for (int64_t e = 0; e < s.experts + idle; ++e) {
     const int64_t begin = offsets[e], end = e < s.experts ? offsets[e + 1] : s.rows;
     const int64_t tiles = (end - begin + kTile - 1) / kTile;
@@ -48,8 +49,8 @@ __device__ int64_t at_most_tile(int64_t n) {
   return n < kTile ? n : kTile;
 }
 
-// Writes a tile: each thread its elements that exist. store(i, j4, left, c): row i, columns j4..j4+3, of which `left`
-// exist.
+// Writes a tile: each thread its elements that exist. store(i, j4, left, c): row i, columns j4..j4+3, of
+// which `left` exist.
 template <class Store>
 __device__ void each_row(int64_t rows, int64_t columns, Store store) {
   const int x = 4 * (threadIdx.x % 16), y = 4 * (threadIdx.x / 16);
@@ -167,8 +168,7 @@ void backward(const Gradients& g, Stream stream) {
   const GroupedLinearShape& s = g.s;
   const unsigned in_tiles = blocks_for(s.in, kTile), out_tiles = blocks_for(s.out, kTile);
   const auto rows = static_cast<unsigned>(row_tiles(s, false));
-  if (g.dx)
-    gpu::launch<grouped_linear_dx_kernel<kRelu>>({dim3(rows, in_tiles), kTileThreads, 0, stream}, g);
+  if (g.dx) gpu::launch<grouped_linear_dx_kernel<kRelu>>({dim3(rows, in_tiles), kTileThreads, 0, stream}, g);
   if (!g.dweight && !g.dbias) return;
   // Without dweight, or without inputs, the blocks that own db alone.
   const unsigned columns = g.dweight && in_tiles > 0 ? in_tiles : 1;
@@ -185,12 +185,20 @@ void grouped_linear_forward(GroupedLinearShape s, const int32_t* offsets, const 
       offsets, in_vectors(s.in, x, weight), in_vectors(s.out, bias, y), x, weight, bias, y);
 }
 
-void grouped_linear_backward(GroupedLinearShape s, const int32_t* offsets, const float* x, const float* weight,
-                             const float* y, const float* dy, float*, float* dx, float* dweight, float* dbias,
-                             Stream stream) {
-  const Gradients g{s,      offsets, in_vectors(s.in, x, weight, dx, dweight), in_vectors(s.out, dy, y),
-                    x,      weight,  y,  dy,
-                    dx,     dweight, dbias};
+void grouped_linear_backward(GroupedLinearShape s, const int32_t* offsets, const float* x,
+                             const float* weight, const float* y, const float* dy, float*, float* dx,
+                             float* dweight, float* dbias, Stream stream) {
+  const Gradients g{s,
+                    offsets,
+                    in_vectors(s.in, x, weight, dx, dweight),
+                    in_vectors(s.out, dy, y),
+                    x,
+                    weight,
+                    y,
+                    dy,
+                    dx,
+                    dweight,
+                    dbias};
   if (s.relu)
     backward<true>(g, stream);
   else

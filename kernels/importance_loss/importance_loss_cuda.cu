@@ -1,6 +1,6 @@
-// Forward: a block takes a run of assignments, and its warps one expert after the other: a warp owns the run's sum for
-// its expert, and looks through all of the run. One block adds up the runs in order. Backward: a thread owns four
-// elements of dgate. Forward reads an assignment E times, from the first-level cache.
+// Forward: a block takes a run of assignments, and its warps one expert after the other: a warp owns the
+// run's sum for its expert, and looks through all of the run. One block adds up the runs in order. Backward:
+// a thread owns four elements of dgate. Forward reads an assignment E times, from the first-level cache.
 
 #include "kernels/elementwise.cuh"
 #include "kernels/importance_loss/importance_loss.h"
@@ -50,8 +50,8 @@ void importance_loss_forward(ImportanceShape s, const float* gate, const int32_t
   cv_squared(blocks, s.experts, partial, loss, slope, stream);
 }
 
-void importance_loss_backward(ImportanceShape s, const int32_t* expert, const float* slope, const float* dloss,
-                              float* dgate, Stream stream) {
+void importance_loss_backward(ImportanceShape s, const int32_t* expert, const float* slope,
+                              const float* dloss, float* dgate, Stream stream) {
   if (!dgate) return;
   const int64_t R = s.tokens * s.topk;
   elementwise<1, 1>(R, {{dgate}}, {{dgate}}, AddSlope{R, s.experts, expert, slope, dloss}, stream);

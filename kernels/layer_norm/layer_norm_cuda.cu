@@ -1,9 +1,9 @@
-// A warp owns a row of y, mean and rstd, or of dx. Rows of up to 1024 columns are read once and stay in registers;
-// longer ones are read again for every pass.
+// A warp owns a row of y, mean and rstd, or of dx. Rows of up to 1024 columns are read once and stay in
+// registers; longer ones are read again for every pass.
 //
-// dgain and dbias: in backward a block takes a run of rows, and each lane sums its columns over the rows of its warp
-// while they are in registers. The warps' sums are added up in order, and so are those of the blocks, in a second
-// launch. Long rows leave these sums to column_sums.cuh, which reads x and dy again.
+// dgain and dbias: in backward a block takes a run of rows, and each lane sums its columns over the rows of
+// its warp while they are in registers. The warps' sums are added up in order, and so are those of the
+// blocks, in a second launch. Long rows leave these sums to column_sums.cuh, which reads x and dy again.
 
 #include <algorithm>
 
@@ -15,9 +15,10 @@ namespace moe::kernels::cuda {
 namespace {
 
 constexpr int kWarps = 4, kThreads = kWarps * kWarp;
-constexpr int64_t kRun = 64, kRuns = 256;  // at least so many rows a block in backward, at most so many blocks
-constexpr int64_t kPiece = 4 * kWarp;      // columns a warp reads at once
-constexpr int kReadAgain = 0;              // pieces in registers: none
+constexpr int64_t kRun = 64,
+                  kRuns = 256;         // at least so many rows a block in backward, at most so many blocks
+constexpr int64_t kPiece = 4 * kWarp;  // columns a warp reads at once
+constexpr int kReadAgain = 0;          // pieces in registers: none
 
 // A row of C columns as one lane of a warp sees it: four columns of each piece, kPieces of them in registers.
 template <int kPieces>
@@ -28,7 +29,9 @@ class Row {
 #pragma unroll
     for (int p = 0; p < kPieces; ++p) load4(row + column(p), dim - column(p), vectors, x_[p]);
   }
-  __device__ int64_t column(int p) const { return p * kPiece + lane_; }
+  __device__ int64_t column(int p) const {
+    return p * kPiece + lane_;
+  }
 
   // This lane's part of piece p.
   __device__ void piece(int p, float (&x)[4]) const {
@@ -40,7 +43,8 @@ class Row {
     }
   }
 
-  // body(p, c, left, x) for each piece: this lane's four columns c.. of it, of which `left` exist; x of others is 0.
+  // body(p, c, left, x) for each piece: this lane's four columns c.. of it, of which `left` exist; x of
+  // others is 0.
   template <class Body>
   __device__ void each(Body body) const {
     if constexpr (kPieces == kReadAgain) {
@@ -147,7 +151,8 @@ __device__ void backward_row(const Backward& a, int64_t n, float (&gain_sum)[kPi
 
 // partial [blocks, 2, C]: each block's sums for dgain and dbias, over `run` rows.
 template <int kPieces>
-__global__ void __launch_bounds__(kThreads) layer_norm_backward_kernel(Backward a, int64_t run, float* partial) {
+__global__ void __launch_bounds__(kThreads)
+    layer_norm_backward_kernel(Backward a, int64_t run, float* partial) {
   SHARED(sums, float[kWarps][2][kPieces * kPiece]);
   float gain_sum[kPieces][4] = {}, bias_sum[kPieces][4] = {};
   const int warp = threadIdx.x / kWarp, lane = 4 * (threadIdx.x % kWarp);
@@ -214,10 +219,9 @@ void with_pieces(int64_t dim, With with) {
 void layer_norm_forward(LayerNormShape s, double eps, const float* x, const float* gain, const float* bias,
                         float* y, float* mean, float* rstd, Stream stream) {
   with_pieces(s.dim, [&]<int kPieces>() {
-    gpu::launch<layer_norm_forward_kernel<kPieces>>({blocks_for(s.rows, kWarps), kThreads, 0, stream}, s,
-                                                    static_cast<float>(eps),
-                                                    in_vectors(s.dim, x, gain, bias, y), x, gain, bias, y,
-                                                    mean, rstd);
+    gpu::launch<layer_norm_forward_kernel<kPieces>>(
+        {blocks_for(s.rows, kWarps), kThreads, 0, stream}, s, static_cast<float>(eps),
+        in_vectors(s.dim, x, gain, bias, y), x, gain, bias, y, mean, rstd);
   });
 }
 
@@ -227,7 +231,8 @@ void layer_norm_backward(LayerNormShape s, const float* x, const float* gain, co
   const Backward a{s, in_vectors(s.dim, x, gain, dy, dx), x, gain, mean, rstd, dy, dx};
   with_pieces(s.dim, [&]<int kPieces>() {
     if constexpr (kPieces == kReadAgain) {
-      if (dx) gpu::launch<layer_norm_long_backward_kernel>({blocks_for(s.rows, kWarps), kThreads, 0, stream}, a);
+      if (dx)
+        gpu::launch<layer_norm_long_backward_kernel>({blocks_for(s.rows, kWarps), kThreads, 0, stream}, a);
       if (dgain) add_column_sums(s.rows, s.dim, GainTerm{a}, dgain, stream);
       if (dbias) add_column_sums(s.rows, s.dim, rows_of(dy, s.dim), dbias, stream);
     } else {

@@ -1,9 +1,8 @@
-// A group of lanes owns a token: the normals drawn, its row of P in shared memory forward, its rows of the gradients
-// backward. h and its k+1 largest are computed again rather than kept. Forward a block sums its tokens' rows and one
-// last block adds up the blocks (kernels/routing/expert_sums.cuh). Inputs are read once.
+// A group of lanes owns a token: the normals drawn, its row of P in shared memory forward, its rows of the
+// gradients backward. h and its k+1 largest are computed again rather than kept. Forward a block sums its
+// tokens' rows and one last block adds up the blocks (kernels/routing/expert_sums.cuh). Inputs are read once.
 
 #include "kernels/load_loss/load_loss.h"
-
 #include "kernels/routing/expert_sums.cuh"
 
 namespace moe::kernels::cuda {
@@ -57,8 +56,8 @@ __global__ void __launch_bounds__(kRouterThreads)
 
 template <int kGroup>
 __global__ void __launch_bounds__(kRouterThreads)
-    load_loss_backward_kernel(GatingShape s, const float* logits, RouterNoise<float> noise, const float* slope,
-                              const float* dloss, float* dlogits, float* dnoise_logits) {
+    load_loss_backward_kernel(GatingShape s, const float* logits, RouterNoise<float> noise,
+                              const float* slope, const float* dloss, float* dlogits, float* dnoise_logits) {
   DYNAMIC_SHARED(float, rows);
   const RouterPlace<kGroup> at(static_cast<int64_t>(blockIdx.x) * (blockDim.x / kGroup));
   const int64_t E = s.experts, row = at.token * E, count = at.token < s.tokens ? E : 0;
@@ -69,7 +68,8 @@ __global__ void __launch_bounds__(kRouterThreads)
   // The gradient of expert e's logit, and of its noise logit given that of softplus(noise logit).
   const auto accumulate = [&](int64_t e, float dlogit, float dsoftplus) {
     if (dlogits) dlogits[row + e] += dlogit;
-    if (dnoise_logits) dnoise_logits[row + e] += dsoftplus * Softplus::derivative(noise.noise_logits[row + e]);
+    if (dnoise_logits)
+      dnoise_logits[row + e] += dsoftplus * Softplus::derivative(noise.noise_logits[row + e]);
   };
   float to_last = 0, to_next = 0;
   for (int64_t e = at.lane; e < count; e += kGroup) {
@@ -99,8 +99,9 @@ void load_loss_forward(GatingShape s, const float* logits, const RouterNoise<flo
   });
 }
 
-void load_loss_backward(GatingShape s, const float* logits, const RouterNoise<float>& noise, const float* slope,
-                        const float* dloss, float* dlogits, float* dnoise_logits, Stream stream) {
+void load_loss_backward(GatingShape s, const float* logits, const RouterNoise<float>& noise,
+                        const float* slope, const float* dloss, float* dlogits, float* dnoise_logits,
+                        Stream stream) {
   if (s.topk == s.experts || (!dlogits && !dnoise_logits)) return;
   with_group(s.experts, [&]<int kGroup>() {
     const int64_t tokens = tokens_per_block(kGroup, s.experts);

@@ -74,8 +74,8 @@ void pointwise_backward(F, int64_t n, const T* x, const T* dy, T* dx) {
 
 namespace cuda {
 
-// The structs that pointwise_cuda.cu compiles for the GPU. One of your own runs on the CPU until it is named here and
-// there.
+// The structs that pointwise_cuda.cu compiles for the GPU. One of your own runs on the CPU until it is named
+// here and there.
 template <class F>
 concept Compiled = std::same_as<F, Relu> || std::same_as<F, Silu> || std::same_as<F, Softplus>;
 

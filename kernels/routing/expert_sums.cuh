@@ -1,6 +1,6 @@
 #pragma once
-// Sums over many tokens for each of E experts, in two stages: blocks write partial sums [blocks, width], double, and one
-// last block adds them up in order.
+// Sums over many tokens for each of E experts, in two stages: blocks write partial sums [blocks, width],
+// double, and one last block adds them up in order.
 
 #include "kernels/routing/rows.cuh"
 #include "kernels/scratch.cuh"
@@ -10,10 +10,10 @@ namespace moe::kernels::cuda {
 inline constexpr int kFinalThreads = 256;  // of the last block
 inline constexpr int64_t kSumBlocks = 64;  // of the first stage, at most
 
-// The sums over tokens of rows of `width` numbers. A block takes `run` tokens, as many at once as it has groups, whose
-// rows lie side by side in shared memory: fill(token, lane, row) writes lane's elements of a token's row. Thread t then
-// adds columns t, t + blockDim.x, ... to the block's sums.
-// Dynamic shared memory: width doubles, then the rows.
+// The sums over tokens of rows of `width` numbers. A block takes `run` tokens, as many at once as it has
+// groups, whose rows lie side by side in shared memory: fill(token, lane, row) writes lane's elements of a
+// token's row. Thread t then adds columns t, t + blockDim.x, ... to the block's sums. Dynamic shared memory:
+// width doubles, then the rows.
 template <int kGroup, class Fill>
 __device__ void sum_rows(int64_t tokens, int64_t run, int64_t width, double* partial, Fill fill) {
   DYNAMIC_SHARED(double, sums);
@@ -59,8 +59,8 @@ __device__ inline double partial_sum(const double* partial, int64_t blocks, int6
   return sum;
 }
 
-// The squared coefficient of variation of E sums, see kernels/routing/cv_squared.h. partial has at least one row,
-// whose elements receive the sums; thread t owns sums t, t + kThreads, ... One block.
+// The squared coefficient of variation of E sums, see kernels/routing/cv_squared.h. partial has at least one
+// row, whose elements receive the sums; thread t owns sums t, t + kThreads, ... One block.
 template <int kThreads>
 __global__ void __launch_bounds__(kThreads)
     cv_squared_kernel(int64_t blocks, int64_t experts, double* partial, float* loss, float* slope) {
@@ -69,7 +69,8 @@ __global__ void __launch_bounds__(kThreads)
   for (int64_t e = threadIdx.x; e < experts; e += kThreads)
     sum += partial[e] = partial_sum(partial, blocks, experts, e);
   const double mean = block_sum<kThreads>(sum) / count;
-  for (int64_t e = threadIdx.x; e < experts; e += kThreads) squares += (partial[e] - mean) * (partial[e] - mean);
+  for (int64_t e = threadIdx.x; e < experts; e += kThreads)
+    squares += (partial[e] - mean) * (partial[e] - mean);
   const double scale = mean * mean + 1e-10, cv2 = block_sum<kThreads>(squares) / count / scale;
   for (int64_t e = threadIdx.x; e < experts; e += kThreads)
     slope[e] = static_cast<float>(2 / count * (partial[e] - mean - cv2 * mean) / scale);
@@ -78,7 +79,8 @@ __global__ void __launch_bounds__(kThreads)
 
 inline void cv_squared(int64_t blocks, int64_t experts, double* partial, float* loss, float* slope,
                        Stream stream) {
-  gpu::launch<cv_squared_kernel<kFinalThreads>>({1, kFinalThreads, 0, stream}, blocks, experts, partial, loss, slope);
+  gpu::launch<cv_squared_kernel<kFinalThreads>>({1, kFinalThreads, 0, stream}, blocks, experts, partial, loss,
+                                                slope);
 }
 
 }  // namespace moe::kernels::cuda

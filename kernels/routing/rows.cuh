@@ -1,6 +1,6 @@
 #pragma once
-// What the router's kernels share on the GPU: a group of lanes handles one token's row of E numbers, lane l its elements
-// l, l + kGroup, ...; each lane reads back only what it wrote itself.
+// What the router's kernels share on the GPU: a group of lanes handles one token's row of E numbers, lane l
+// its elements l, l + kGroup, ...; each lane reads back only what it wrote itself.
 
 #include <algorithm>
 #include <climits>
@@ -44,10 +44,11 @@ inline int64_t tokens_per_block(int group, int64_t width, int64_t more = 0) {
   return std::min<int64_t>(fit, kRouterThreads / group);
 }
 
-// What the choice is made from: logits[i] + normal[i] * softplus(noise_logits[i]), or logits[i] without noise; NaN
-// becomes -infinity. Draws the normal first where it is not recorded. The same roundings as on the CPU: no fused
-// multiply-add, since a last bit can decide.
-__device__ inline float selection(const float* logits, const RouterNoise<float>& noise, int64_t i, bool draw) {
+// What the choice is made from: logits[i] + normal[i] * softplus(noise_logits[i]), or logits[i] without
+// noise; NaN becomes -infinity. Draws the normal first where it is not recorded. The same roundings as on the
+// CPU: no fused multiply-add, since a last bit can decide.
+__device__ inline float selection(const float* logits, const RouterNoise<float>& noise, int64_t i,
+                                  bool draw) {
   float x = logits[i];
   if (noise.noise_logits) {
     float normal;

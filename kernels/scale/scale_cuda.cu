@@ -1,8 +1,7 @@
 // A thread owns four elements of the output; every array is read or written once.
 
-#include "kernels/scale/scale.h"
-
 #include "kernels/elementwise.cuh"
+#include "kernels/scale/scale.h"
 
 namespace moe::kernels::cuda {
 namespace {

@@ -1,11 +1,10 @@
-// Forward: a group of lanes owns a token's lse; one block adds up the squares. Backward: a thread owns four elements
-// of dlogits. Everything is read once, lse once more for the sum.
-
-#include "kernels/z_loss/z_loss.h"
+// Forward: a group of lanes owns a token's lse; one block adds up the squares. Backward: a thread owns four
+// elements of dlogits. Everything is read once, lse once more for the sum.
 
 #include "kernels/elementwise.cuh"
 #include "kernels/mean.cuh"
 #include "kernels/routing/rows.cuh"
+#include "kernels/z_loss/z_loss.h"
 
 namespace moe::kernels::cuda {
 namespace {
@@ -48,16 +47,17 @@ void z_loss_forward(int64_t tokens, int64_t experts, const float* logits, float*
                     Stream stream) {
   with_group(experts, [&]<int kGroup>() {
     gpu::launch<z_loss_kernel<kGroup>>(
-        {blocks_for(tokens, kRouterThreads / kGroup), kRouterThreads, 0, stream}, tokens, experts, logits, lse);
+        {blocks_for(tokens, kRouterThreads / kGroup), kRouterThreads, 0, stream}, tokens, experts, logits,
+        lse);
   });
   mean_of(tokens, Square{lse}, loss, stream);
 }
 
-void z_loss_backward(int64_t tokens, int64_t experts, const float* logits, const float* lse, const float* dloss,
-                     float* dlogits, Stream stream) {
+void z_loss_backward(int64_t tokens, int64_t experts, const float* logits, const float* lse,
+                     const float* dloss, float* dlogits, Stream stream) {
   if (!dlogits) return;
-  elementwise<2, 1>(tokens * experts, {{dlogits, logits}}, {{dlogits}}, AddGradient{tokens, experts, lse, dloss},
-                    stream);
+  elementwise<2, 1>(tokens * experts, {{dlogits, logits}}, {{dlogits}},
+                    AddGradient{tokens, experts, lse, dloss}, stream);
 }
 
 }  // namespace moe::kernels::cuda
