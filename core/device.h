@@ -33,4 +33,15 @@ inline constexpr bool kWithCuda = false;
 // A cudaStream_t, opaque to code that is compiled without CUDA headers. nullptr is the default stream.
 using Stream = struct CUstream_st*;
 
+namespace detail {
+inline thread_local Stream g_stream = nullptr;
+}
+// The stream on which this thread's kernels and copies on Device::cuda run.
+inline Stream current_stream() {
+  return detail::g_stream;
+}
+inline void set_current_stream(Stream stream) {
+  detail::g_stream = stream;
+}
+
 }  // namespace moe

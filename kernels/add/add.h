@@ -5,7 +5,10 @@
 
 #include <cstdint>
 
-namespace moe::kernels::cpu {
+#include "core/device.h"
+
+namespace moe::kernels {
+namespace cpu {
 
 template <class T>
 void add_forward(int64_t n, const T* a, const T* b, T* y);
@@ -13,4 +16,12 @@ void add_forward(int64_t n, const T* a, const T* b, T* y);
 template <class T>
 void add_backward(int64_t n, const T* dy, T* da, T* db);
 
-}  // namespace moe::kernels::cpu
+}  // namespace cpu
+
+namespace cuda {
+
+void add_forward(int64_t n, const float* a, const float* b, float* y, Stream);
+void add_backward(int64_t n, const float* dy, float* da, float* db, Stream);
+
+}  // namespace cuda
+}  // namespace moe::kernels

@@ -15,7 +15,9 @@
 
 #include <cstdint>
 
-#include "kernels/random.h"
+#include "core/device.h"
+#include "core/philox.h"
+#include "kernels/drop_rule.h"
 
 namespace moe::kernels {
 
@@ -38,9 +40,20 @@ namespace cpu {
 template <class T>
 void attention_forward(const AttentionShape&, const T* qkv, T* cache, T* y, T* lse);
 
-// For past = 0, queries = tokens and no cache.
+// For past = 0, queries = tokens and no cache. y and lse are what forward gave; this one has no use for y.
 template <class T>
-void attention_backward(const AttentionShape&, const T* qkv, const T* lse, const T* dy, T* dqkv);
+void attention_backward(const AttentionShape&, const T* qkv, const T* y, const T* lse, const T* dy, T* dqkv);
 
 }  // namespace cpu
+
+namespace cuda {
+
+// The same for heads of up to kWidestHead channels; wider ones throw ErrorKind::usage.
+inline constexpr int64_t kWidestHead = 128;
+
+void attention_forward(const AttentionShape&, const float* qkv, float* cache, float* y, float* lse, Stream);
+void attention_backward(const AttentionShape&, const float* qkv, const float* y, const float* lse,
+                        const float* dy, float* dqkv, Stream);
+
+}  // namespace cuda
 }  // namespace moe::kernels

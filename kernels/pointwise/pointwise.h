@@ -4,8 +4,10 @@
 // A pointwise operation is one struct: its value and its derivative, shared by all devices.
 
 #include <cmath>
+#include <concepts>
 #include <cstdint>
 
+#include "core/device.h"
 #include "core/parallel.h"
 #include "core/philox.h"
 
@@ -69,4 +71,19 @@ void pointwise_backward(F, int64_t n, const T* x, const T* dy, T* dx) {
 }
 
 }  // namespace cpu
+
+namespace cuda {
+
+// The structs that pointwise_cuda.cu compiles for the GPU. One of your own runs on the CPU until it is named here and
+// there.
+template <class F>
+concept Compiled = std::same_as<F, Relu> || std::same_as<F, Silu> || std::same_as<F, Softplus>;
+
+template <Compiled F>
+void pointwise_forward(F, int64_t n, const float* x, float* y, Stream);
+
+template <Compiled F>
+void pointwise_backward(F, int64_t n, const float* x, const float* dy, float* dx, Stream);
+
+}  // namespace cuda
 }  // namespace moe::kernels

@@ -1,0 +1,75 @@
+// cuBLAS thinks in columns: a row-major matrix is the transpose of what it sees. So it is asked for
+// C^T = B^T A^T, which needs no data to be moved.
+
+#include "kernels/gemm/gemm_cuda.h"
+
+#ifdef MOE_WITH_CUDA
+
+#include <cublas_v2.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "core/cuda_memory.h"
+#include "core/error.h"
+
+namespace moe::kernels::cuda {
+namespace {
+
+// cuBLAS would take memory of its own for each stream that it meets, even while a graph is captured.
+constexpr int64_t kWorkspaceBytes = int64_t{32} << 20;  // what NVIDIA advises for its largest GPUs
+
+void check(cublasStatus_t status, const char* what) {
+  if (status != CUBLAS_STATUS_SUCCESS)
+    throw error(ErrorKind::runtime, "cublas: {}: {}", what, cublasGetStatusString(status));
+}
+
+// One for each thread of the host, kept until the thread ends.
+class Handle {
+ public:
+  Handle() : workspace_(moe::cuda::allocate(kWorkspaceBytes)) { check(cublasCreate(&handle_), "cannot start"); }
+  ~Handle() {
+    cublasDestroy(handle_);
+    moe::cuda::release(workspace_);
+  }
+  Handle(const Handle&) = delete;
+  Handle& operator=(const Handle&) = delete;
+
+  cublasHandle_t on(Stream stream) {
+    check(cublasSetStream(handle_, stream), "cannot use the stream");
+    check(cublasSetWorkspace(handle_, workspace_, kWorkspaceBytes), "cannot use the workspace");
+    return handle_;
+  }
+
+ private:
+  void* workspace_;
+  cublasHandle_t handle_ = nullptr;
+};
+
+int as_int(int64_t extent) {
+  require(extent <= std::numeric_limits<int>::max(), "gemm: an extent of {} is too large for cuBLAS", extent);
+  return static_cast<int>(std::max<int64_t>(extent, 1));
+}
+
+cublasOperation_t operation(const Matrix& m) {
+  return m.transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
+}
+
+}  // namespace
+
+void gemm(int64_t m, int64_t n, int64_t k, Matrix a, Matrix b, bool accumulate, float* c, Stream stream) {
+  if (m == 0 || n == 0) return;
+  if (k == 0) {
+    if (!accumulate) moe::cuda::fill_zero(c, m * n * static_cast<int64_t>(sizeof(float)), stream);
+    return;
+  }
+  thread_local Handle handle;
+  const float one = 1, zero = 0;
+  check(cublasSgemm(handle.on(stream), operation(b), operation(a), as_int(n), as_int(m), as_int(k), &one, b.x,
+                    as_int(b.stride), a.x, as_int(a.stride), accumulate ? &one : &zero, c, as_int(n)),
+        "cublasSgemm");
+}
+
+}  // namespace moe::kernels::cuda
+
+#endif
