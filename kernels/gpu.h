@@ -64,7 +64,7 @@ void launch(void (*)(P...), const LaunchConfig& c, std::type_identity_t<P>... ar
   }
 #else
   const cudaError_t status =
-      simt::launch({c.grid, c.block, c.shared_bytes, c.stream}, name_of<kernel>(), kernel, args...);
+      simt::launch<kernel>({c.grid, c.block, c.shared_bytes, c.stream}, name_of<kernel>(), args...);
   if (status != cudaSuccess) launch_failed(name_of<kernel>(), status);
 #endif
 }

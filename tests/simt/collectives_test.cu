@@ -53,7 +53,7 @@ TEST_CASE("threads see after a barrier what others wrote before it", "[simt]") {
   under_all_schedules([] {
     Buffer<int> x(64), y(64);
     for (int i = 0; i < 64; ++i) x[i] = i * i;
-    gpu::launch<reverse_kernel>({1, 64, 64 * sizeof(int)}, 64, x.data(), y.data());
+    run<reverse_kernel>({1, 64, 64 * sizeof(int)}, 64, x.data(), y.data());
     for (int i = 0; i < 64; ++i) CHECK(y[i] == (63 - i) * (63 - i) + 1000 * (63 - i));
   });
 }
@@ -62,7 +62,7 @@ TEST_CASE("a butterfly of shuffles sums a warp", "[simt]") {
   under_all_schedules([] {
     Buffer<double> x(96), y(96);
     for (int i = 0; i < 96; ++i) x[i] = i;
-    gpu::launch<warp_sums_kernel<double>>({1, 96}, x.data(), y.data());
+    run<warp_sums_kernel<double>>({1, 96}, x.data(), y.data());
     for (int i = 0; i < 96; ++i) CHECK(y[i] == 32 * (i / 32 * 32) + 31 * 16);
   });
 }
@@ -70,7 +70,7 @@ TEST_CASE("a butterfly of shuffles sums a warp", "[simt]") {
 TEST_CASE("parts of a warp run collectives of their own", "[simt]") {
   under_all_schedules([] {
     Buffer<int> y(32);
-    gpu::launch<half_warp_kernel>({1, 32}, y.data());
+    run<half_warp_kernel>({1, 32}, y.data());
     CHECK(y[0] == 120);
     CHECK(static_cast<unsigned>(y[20]) == 0xAAAA0000u);
   });
@@ -79,7 +79,7 @@ TEST_CASE("parts of a warp run collectives of their own", "[simt]") {
 TEST_CASE("a barrier counts the threads that are left", "[simt]") {
   under_all_schedules([] {
     Buffer<int> y(60);
-    gpu::launch<count_kernel>({1, 64}, y.data());
+    run<count_kernel>({1, 64}, y.data());
     for (int i = 0; i < 60; ++i) CHECK(y[i] == 20);
   });
 }
@@ -87,7 +87,7 @@ TEST_CASE("a barrier counts the threads that are left", "[simt]") {
 TEST_CASE("every block of a grid runs once with its own index", "[simt]") {
   under_all_schedules([] {
     Buffer<unsigned> y(2 * 3 * 4);
-    gpu::launch<grid_kernel>({dim3(2, 3, 4), dim3(2, 2, 2)}, y.data());
+    run<grid_kernel>({dim3(2, 3, 4), dim3(2, 2, 2)}, y.data());
     for (unsigned z = 0; z < 4; ++z)
       for (unsigned row = 0; row < 3; ++row)
         for (unsigned x = 0; x < 2; ++x) CHECK(y[(z * 3 + row) * 2 + x] == x + 10 * row + 100 * z);
@@ -95,7 +95,7 @@ TEST_CASE("every block of a grid runs once with its own index", "[simt]") {
 }
 
 TEST_CASE("a grid without blocks launches nothing", "[simt]") {
-  gpu::launch<count_kernel>({dim3(0, 1, 1), 64}, nullptr);
+  run<count_kernel>({dim3(0, 1, 1), 64}, nullptr);
 }
 
 }  // namespace moe::test

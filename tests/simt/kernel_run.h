@@ -1,21 +1,25 @@
 #pragma once
 // For tests of single kernels.
 
-#include <cstddef>
+#include <cuda_runtime_api.h>
 
+#include <utility>
+
+#include "kernels/gpu.h"
 #include "tests/catch.h"
-#include "tests/simt/executor/memory.h"
-#include "tests/simt/executor/schedule.h"
+#include "tests/simt/executor/watch.h"
 
 namespace moe::test {
 
-// Device memory that the test reads and writes as well.
+// Device memory of n elements that the test itself reads and writes, which it can since it is the host's.
 template <class T>
 class Buffer {
  public:
-  explicit Buffer(int n)
-      : data_(static_cast<T*>(simt::device_memory::allocate(static_cast<size_t>(n) * sizeof(T)))) {}
-  ~Buffer() { simt::device_memory::release(data_); }
+  explicit Buffer(int n) {
+    cudaMalloc(reinterpret_cast<void**>(&data_), static_cast<size_t>(n) * sizeof(T));
+    simt::watch::copy(data_, static_cast<size_t>(n) * sizeof(T), true);  // what the test writes
+  }
+  ~Buffer() { cudaFree(data_); }
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;
 
@@ -26,8 +30,15 @@ class Buffer {
   }
 
  private:
-  T* data_;
+  T* data_ = nullptr;
 };
+
+// Launches and waits.
+template <auto kernel, class... Args>
+void run(const gpu::LaunchConfig& config, Args&&... args) {
+  gpu::launch<kernel>(config, std::forward<Args>(args)...);
+  cudaDeviceSynchronize();
+}
 
 // check() under each schedule, with several seeds where there are any.
 template <class Check>

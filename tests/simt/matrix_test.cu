@@ -104,10 +104,10 @@ TEST_CASE("a bf16 product of fragments is the product of the matrices", "[simt]"
   for (int i = 0; i < 128; ++i) c[i] = static_cast<float>(i);
   // All values are multiples of 2^-8 below 2^12: every sum is exact.
   SECTION("from registers") {
-    gpu::launch<bf16_kernel>({1, 32}, a.data(), b.data(), c.data());
+    run<bf16_kernel>({1, 32}, a.data(), b.data(), c.data());
   }
   SECTION("through ldmatrix") {
-    gpu::launch<ldmatrix_kernel>({1, 32}, a.data(), b.data(), c.data());
+    run<ldmatrix_kernel>({1, 32}, a.data(), b.data(), c.data());
   }
   for (int i = 0; i < 128; ++i) CHECK(c[i] == static_cast<float>(i) + plain(a, b, 16, i / 8, i % 8));
 }
@@ -119,7 +119,7 @@ TEST_CASE("a tf32 product of fragments is the product of the rounded matrices", 
   for (int i = 0; i < 128; ++i) c[i] = 0;
   std::vector<float> rounded(a.data(), a.data() + 128);
   a[0] = rounded[0] + 0x1p-10f;  // below half a step of 3.125's 10 bits: rounded away
-  gpu::launch<tf32_kernel>({1, 32}, a.data(), b.data(), c.data());
+  run<tf32_kernel>({1, 32}, a.data(), b.data(), c.data());
   for (int i = 0; i < 128; ++i) CHECK(c[i] == plain(rounded, b, 8, i / 8, i % 8));
 }
 
@@ -136,7 +136,7 @@ TEST_CASE("asynchronous copies arrive at their wait, zeros behind the end", "[si
     constexpr int kStages = 5, kN = 128 * kStages - 70;
     Buffer<float> x(kN + 2), y(128 * kStages);  // + 2: the last copy's 16 bytes are not all read
     for (int i = 0; i < kN; ++i) x[i] = static_cast<float>(i + 1);
-    gpu::launch<stages_kernel>({1, 32}, kN, kStages, x.data(), y.data());
+    run<stages_kernel>({1, 32}, kN, kStages, x.data(), y.data());
     for (int i = 0; i < 128 * kStages; ++i) CHECK(y[i] == (i < kN ? static_cast<float>(i + 1) : 0));
   });
 }
@@ -145,7 +145,7 @@ TEST_CASE("asynchronous copies arrive at their wait, zeros behind the end", "[si
 TEST_CASE("the target of an asynchronous copy is NaN until the wait", "[simt]") {
   Buffer<float> x(4), y(2);
   x[0] = 5;
-  gpu::launch<early_kernel>({1, 1}, x.data(), y.data());
+  run<early_kernel>({1, 1}, x.data(), y.data());
   CHECK(y[0] != y[0]);
   CHECK(y[1] == 5);
 }

@@ -11,6 +11,7 @@
 #include "fault.h"
 #include "poison.h"
 #include "shared.h"
+#include "watch.h"
 
 namespace simt {
 namespace {
@@ -35,8 +36,9 @@ Thread& this_thread() {
   return g_threads[static_cast<size_t>(Block::current()->thread())];
 }
 
-void end(const Copy& c) {
+void end(const Copy& c, const void* code) {
   poison::permit(c.to, kBytes);
+  watch::access_for_thread(c.to, kBytes, watch::Access::write, code);
   std::memset(c.to, 0, kBytes);
   if (c.bytes) std::memcpy(c.to, c.from, c.bytes);
 }
@@ -44,6 +46,7 @@ void end(const Copy& c) {
 }  // namespace
 
 void copy_async(void* shared, const void* global, int bytes) {
+  const watch::Executor executor;
   if (reinterpret_cast<uintptr_t>(shared) % kBytes ||
       (bytes && reinterpret_cast<uintptr_t>(global) % kBytes) || !shared_memory::allowed(shared, kBytes) ||
       bytes < 0 || bytes > 16) {
@@ -53,6 +56,9 @@ void copy_async(void* shared, const void* global, int bytes) {
                        bytes, global, shared));
     return;
   }
+  const void* const code = __builtin_return_address(0);
+  if (bytes) watch::access_for_thread(global, static_cast<size_t>(bytes), watch::Access::read, code);
+  watch::access_for_thread(shared, kBytes, watch::Access::write, code);
   std::memset(shared, 0xFF, kBytes);
   poison::forbid(shared, kBytes);
   Thread& t = this_thread();
@@ -60,14 +66,17 @@ void copy_async(void* shared, const void* global, int bytes) {
 }
 
 void copy_async_commit() {
+  const watch::Executor executor;
   ++this_thread().groups;
 }
 
 void copy_async_wait(int pending_groups) {
+  const watch::Executor executor;
+  const void* const code = __builtin_return_address(0);
   Thread& t = this_thread();
   const auto first_pending =
       std::ranges::find_if(t.copies, [&](const Copy& c) { return c.group >= t.groups - pending_groups; });
-  std::for_each(t.copies.begin(), first_pending, end);
+  for (auto c = t.copies.begin(); c != first_pending; ++c) end(*c, code);
   t.copies.erase(t.copies.begin(), first_pending);
 }
 

@@ -5,11 +5,14 @@
 #include <concepts>
 #include <type_traits>
 
+#include "watch.h"
+
 namespace simt {
 
 // *p = next(*p) in one go; the old value. Not inlined into kernels, so that it counts as one atomic access.
 template <class T, class Next>
 __attribute__((noinline, no_sanitize("thread"))) T atomically(T* p, Next next) {
+  watch::access(p, sizeof(T), watch::Access::atomic, __builtin_return_address(0));
   const T old = *p;
   *p = static_cast<T>(next(old));
   return old;

@@ -7,7 +7,9 @@
 
 #include "async_copy.h"
 #include "fault.h"
+#include "race.h"
 #include "shared.h"
+#include "watch.h"
 
 namespace simt {
 namespace {
@@ -40,10 +42,10 @@ std::string Block::place() {
                      blockIdx.y, blockIdx.z, threadIdx.x, threadIdx.y, threadIdx.z);
 }
 
-bool Block::run(const Grid& grid, uint64_t index, const std::function<void()>& thread_body) {
+bool Block::run(const Grid& grid, uint64_t index, const ThreadBody& body) {
   grid_ = &grid;
   index_ = index;
-  body_ = &thread_body;
+  body_ = &body;
   live_ = static_cast<int>(grid.threads.x * grid.threads.y * grid.threads.z);
   lanes_.assign(static_cast<size_t>(live_), {});
   warps_.assign((lanes_.size() + 31) / 32, {});
@@ -55,7 +57,9 @@ bool Block::run(const Grid& grid, uint64_t index, const std::function<void()>& t
   gridDim = grid.blocks;
   blockIdx = unravel(index, grid.blocks);
   async_copies::begin_block(lanes_.size());
+  race::begin_block(lanes_.size());
 
+  const watch::Executor executor;
   g_block = this;
   while (live_ > 0) {
     const int next = picked_ >= 0 ? picked_ : ready_.take();
@@ -98,7 +102,9 @@ void Block::lane_body() {
   for (;;) {
     Block& block = *g_block;
     Fiber* const fiber = block.lanes_[static_cast<size_t>(block.running_)].fiber;
-    (*block.body_)();
+    watch::Executor::running = false;
+    block.body_->run(block.body_->arguments.get());
+    watch::Executor::running = true;
     block.finish();
     const int next = block.ready_.take();
     if (next >= 0 && block.lanes_[static_cast<size_t>(next)].state == State::unstarted) {
@@ -140,6 +146,7 @@ void Block::wake(int thread) {
 }
 
 int Block::barrier(bool predicate, const Location& location) {
+  const watch::Executor executor;
   Lane& lane = lanes_[static_cast<size_t>(running_)];
   lane.state = State::at_barrier;
   lane.predicate = predicate;
@@ -173,6 +180,7 @@ void Block::complete_barrier() {
   }
   at_barrier_ = 0;
   ready_.block_barrier();
+  race::block_barrier();
 }
 
 void Block::report_deadlock() const {

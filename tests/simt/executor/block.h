@@ -8,7 +8,6 @@
 #include <vector_types.h>
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <source_location>
 #include <string>
@@ -16,7 +15,9 @@
 #include <vector>
 
 #include "fiber.h"
+#include "launch.h"
 #include "schedule.h"
+#include "shared.h"
 
 namespace simt {
 
@@ -36,6 +37,7 @@ struct Grid {
   bool more_shared = false;  // beyond the 48 KiB that a block gets unasked
   std::string_view kernel;
   uint64_t launch = 0;  // how many kernels ran before
+  Range arguments;      // where the kernel's parameters lie
 };
 
 class Block {
@@ -46,7 +48,7 @@ class Block {
   static std::string place();
 
   // Runs all threads of a block; false when it deadlocked, which is reported.
-  bool run(const Grid&, uint64_t index, const std::function<void()>& thread_body);
+  bool run(const Grid&, uint64_t index, const ThreadBody&);
 
   // What threads call.
   void collective(const Collective&, uint32_t mask, void* slot, const Location&);
@@ -59,8 +61,6 @@ class Block {
   int threads() const { return static_cast<int>(lanes_.size()); }
   uint32_t live_lanes() const { return warps_[static_cast<size_t>(running_ / 32)].live; }
   bool on_stack(const void* p) const { return lanes_[static_cast<size_t>(running_)].fiber->contains(p); }
-  // While lanes exchange values, what is read and written is no access of the kernel.
-  bool exchanging() const { return exchanging_; }
 
  private:
   enum class State : uint8_t { unstarted, running, ready, in_collective, at_barrier, done };
@@ -88,7 +88,7 @@ class Block {
   std::string describe_wait(size_t lane) const;
 
   const Grid* grid_ = nullptr;
-  const std::function<void()>* body_ = nullptr;
+  const ThreadBody* body_ = nullptr;
   uint64_t index_ = 0;
   std::vector<Lane> lanes_;
   std::vector<Warp> warps_;
@@ -97,7 +97,6 @@ class Block {
   int picked_ = -1;  // taken from ready_ by a thread that left
   int at_barrier_ = 0;
   int barrier_count_ = 0;
-  bool exchanging_ = false;
   std::vector<std::unique_ptr<Fiber>> fibers_;
   std::vector<Fiber*> idle_;
 };

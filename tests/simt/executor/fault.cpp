@@ -41,14 +41,14 @@ const char* name_of(FaultKind kind) {
   return "?";
 }
 
-void report(FaultKind kind, const std::string& message) {
+void report(FaultKind kind, const std::string& message, const std::string& key) {
   std::vector<Fault>& list = faults();
   if (list.size() >= kMost) return;
-  const std::string place = Block::place();
-  // The same fault in another thread is no news.
-  const auto known = [&](const Fault& f) { return f.kind == kind && f.message.ends_with(message); };
-  if (std::ranges::none_of(list, known))
-    list.push_back({kind, place.empty() ? message : place + ": " + message});
+  Fault fault{kind, message, key.empty() ? message : key};
+  const auto known = [&](const Fault& f) { return f.kind == kind && f.key == fault.key; };
+  if (std::ranges::any_of(list, known)) return;
+  if (const std::string place = Block::place(); !place.empty()) fault.message = place + ": " + message;
+  list.push_back(std::move(fault));
 }
 
 std::vector<Fault> take_faults() {

@@ -24,11 +24,12 @@ const char* name_of(FaultKind);
 struct Fault {
   FaultKind kind;
   std::string message;  // "reverse_kernel, block (0,0,0), thread (3,0,0): ..."
+  std::string key;
 };
 
-// Adds a fault, with the kernel, block and thread that run just now. Each message is kept once, the first 64
-// in all.
-void report(FaultKind, const std::string& message);
+// Adds a fault, with the kernel, block and thread that run just now. Of several with the same key (the
+// message, unless given) the first is kept, and 64 in all: what one thread does wrong others do as well.
+void report(FaultKind, const std::string& message, const std::string& key = "");
 
 // The faults so far, which are then forgotten.
 std::vector<Fault> take_faults();

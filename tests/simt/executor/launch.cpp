@@ -3,8 +3,12 @@
 #include <fmt/format.h>
 
 #include "block.h"
+#include "counters.h"
 #include "fault.h"
+#include "memory.h"
 #include "shared.h"
+#include "stream.h"
+#include "traffic.h"
 
 namespace simt {
 namespace {
@@ -26,29 +30,38 @@ std::string refusal(const LaunchConfig& c) {
   return "";
 }
 
-void run(const LaunchConfig& c, std::string_view kernel, const std::function<void()>& thread_body) {
+void run(const LaunchConfig& c, std::string_view kernel, const ThreadBody& body) {
   static Block block;
-  static uint64_t launches = 0;
-  const Grid grid{c.grid, c.block, c.shared_bytes, c.shared_bytes > 0, kernel, launches++};
+  auto* const begin = static_cast<const std::byte*>(body.arguments.get());
+  const Range arguments{begin, begin + body.bytes};
+  const Grid grid{c.grid,   c.block, c.shared_bytes, c.shared_bytes > 0, kernel, counters().kernels++,
+                  arguments};
   const uint64_t blocks = uint64_t{c.grid.x} * c.grid.y * c.grid.z;
   const BlockOrder order(blocks, options().seed + grid.launch);
+  counters().blocks += blocks;
+  counters().threads += blocks * c.block.x * c.block.y * c.block.z;
   for (uint64_t i = 0; i < blocks; ++i) {
     shared_memory::begin_block(grid);
-    const bool finished = block.run(grid, order[i], thread_body);
+    const bool finished = block.run(grid, order[i], body);
     shared_memory::end_block();
-    if (!finished) return;
+    traffic::end_block();
+    if (!finished) {
+      streams::fail();
+      break;
+    }
   }
+  device_memory::check_red_zones(kernel);
 }
 
 }  // namespace
 
-cudaError_t enqueue(const LaunchConfig& config, std::string_view kernel, std::function<void()> thread_body) {
+cudaError_t enqueue(const LaunchConfig& config, std::string_view kernel, ThreadBody body) {
   if (const std::string why = refusal(config); !why.empty()) {
     report(FaultKind::launch, fmt::format("{}: {}", kernel, why));
     return cudaErrorInvalidConfiguration;
   }
-  run(config, kernel, thread_body);
-  return cudaSuccess;
+  return streams::enter(config.stream, std::string(kernel),
+                        [=, body = std::move(body)] { run(config, kernel, body); });
 }
 
 }  // namespace simt

@@ -5,9 +5,9 @@
 #include <vector_types.h>
 
 #include <cstddef>
-#include <functional>
+#include <memory>
 #include <string_view>
-#include <type_traits>
+#include <tuple>
 
 namespace simt {
 
@@ -17,17 +17,25 @@ struct LaunchConfig {
   cudaStream_t stream;
 };
 
+// What each thread does: run(arguments), which are the kernel's parameters.
+struct ThreadBody {
+  std::shared_ptr<const void> arguments;
+  size_t bytes;
+  void (*run)(const void* arguments);
+};
+
 // Enters the grid into the stream. What no GPU would take is reported and refused:
 // cudaErrorInvalidConfiguration.
-cudaError_t enqueue(const LaunchConfig&, std::string_view kernel, std::function<void()> thread_body);
+cudaError_t enqueue(const LaunchConfig&, std::string_view kernel, ThreadBody);
 
 // kernel(args...) as CUDA would run it: each thread gets copies of the arguments as they are now.
-template <class... P>
-cudaError_t launch(const LaunchConfig& config, std::string_view name, void (*kernel)(P...),
-                   std::type_identity_t<P>... args) {
-  // The arguments lie in constant memory of the GPU, so reading them is no access that anybody watches.
-  return enqueue(
-      config, name, [=]() __attribute__((no_sanitize("thread"))) { kernel(args...); });
+template <auto kernel, class... P>
+cudaError_t launch(const LaunchConfig& config, std::string_view name, const P&... args) {
+  using Arguments = std::tuple<P...>;
+  return enqueue(config, name,
+                 {std::make_shared<const Arguments>(args...), sizeof(Arguments), [](const void* arguments) {
+                    std::apply(kernel, *static_cast<const Arguments*>(arguments));
+                  }});
 }
 
 }  // namespace simt

@@ -29,19 +29,20 @@ Range behind(const std::byte* begin, size_t bytes) {
   return {begin + bytes, begin + (bytes + 2 * kRedZone - 1) / kRedZone * kRedZone};
 }
 
-void check(Range zone, const char* where, size_t bytes) {
+void check(Range zone, std::string_view kernel, const char* where, size_t bytes) {
   const size_t size = static_cast<size_t>(zone.end - zone.begin);
   poison::permit(zone.begin, size);
   if (!std::all_of(zone.begin, zone.end, [](std::byte b) { return b == kFill; })) {
-    report(FaultKind::bounds, fmt::format("memory was written {} an allocation of {} bytes", where, bytes));
+    report(FaultKind::bounds,
+           fmt::format("{}: memory was written {} an allocation of {} bytes", kernel, where, bytes));
     std::memset(const_cast<std::byte*>(zone.begin), 0xFF, size);
   }
   poison::forbid(zone.begin, size);
 }
 
-void check(const std::byte* begin, size_t bytes) {
-  check(before(begin), "before", bytes);
-  check(behind(begin, bytes), "behind", bytes);
+void check(const std::byte* begin, size_t bytes, std::string_view kernel) {
+  check(before(begin), kernel, "before", bytes);
+  check(behind(begin, bytes), kernel, "behind", bytes);
 }
 
 }  // namespace
@@ -62,7 +63,7 @@ bool release(void* p) {
   auto* const begin = static_cast<std::byte*>(p);
   const auto found = allocations().find(begin);
   if (found == allocations().end()) return false;
-  check(begin, found->second);
+  check(begin, found->second, "cudaFree");
   for (const Range zone : {before(begin), behind(begin, found->second)})
     poison::permit(zone.begin, static_cast<size_t>(zone.end - zone.begin));
   allocations().erase(found);
@@ -78,8 +79,8 @@ Range find(const void* p) {
   return at < begin + bytes ? Range{begin, begin + bytes} : Range{};
 }
 
-void check_red_zones() {
-  for (const auto& [begin, bytes] : allocations()) check(begin, bytes);
+void check_red_zones(std::string_view kernel) {
+  for (const auto& [begin, bytes] : allocations()) check(begin, bytes, kernel);
 }
 
 }  // namespace simt::device_memory

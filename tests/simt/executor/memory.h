@@ -6,7 +6,7 @@
 // AddressSanitizer stops at every access to one.
 
 #include <cstddef>
-#include <cstdint>
+#include <string_view>
 
 #include "shared.h"
 
@@ -17,7 +17,7 @@ bool release(void* p);         // false when p is no allocation
 
 // The allocation that p lies in, or an empty range.
 Range find(const void* p);
-// Reports allocations whose red zones were written to, once each.
-void check_red_zones();
+// Reports allocations whose red zones the kernel has written to.
+void check_red_zones(std::string_view kernel);
 
 }  // namespace simt::device_memory

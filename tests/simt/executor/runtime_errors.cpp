@@ -1,8 +1,36 @@
-// Errors of the CUDA runtime, under the very symbols of libcudart.
+// Errors of the CUDA runtime.
 
-#include <cuda_runtime_api.h>
+#include <utility>
+
+#include "runtime.h"
+
+namespace simt {
+namespace {
+
+cudaError_t g_last = cudaSuccess;
+
+}  // namespace
+
+cudaError_t result(cudaError_t status) {
+  if (status != cudaSuccess) g_last = status;
+  return status;
+}
+
+cudaError_t last_error(bool forget) {
+  return forget ? std::exchange(g_last, cudaSuccess) : g_last;
+}
+
+}  // namespace simt
 
 extern "C" {
+
+cudaError_t CUDARTAPI cudaGetLastError() {
+  return simt::last_error(true);
+}
+
+cudaError_t CUDARTAPI cudaPeekAtLastError() {
+  return simt::last_error(false);
+}
 
 const char* CUDARTAPI cudaGetErrorName(cudaError_t status) {
   switch (status) {

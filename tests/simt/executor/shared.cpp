@@ -9,6 +9,7 @@
 #include "block.h"
 #include "fault.h"
 #include "poison.h"
+#include "watch.h"
 
 namespace simt {
 namespace {
@@ -59,6 +60,7 @@ void check_size() {
 }  // namespace
 
 void* shared_variable(const void* identity, size_t bytes, std::string_view name) {
+  const watch::Executor executor;
   for (const Variable& v : g_variables)
     if (v.identity == identity) return g_arena + v.offset;
   void* const memory = add_variable(identity, bytes, name);
@@ -67,6 +69,7 @@ void* shared_variable(const void* identity, size_t bytes, std::string_view name)
 }
 
 void* dynamic_shared() {
+  const watch::Executor executor;
   return g_arena + g_variables[0].offset;
 }
 

@@ -12,10 +12,13 @@
 
 #include "block.h"
 #include "fault.h"
+#include "race.h"
+#include "watch.h"
 
 namespace simt {
 
 void Block::collective(const Collective& what, uint32_t mask, void* slot, const Location& location) {
+  const watch::Executor executor;
   const int warp = running_ / 32;
   const uint32_t self = 1u << (running_ % 32);
   if (!(mask & self)) {
@@ -51,9 +54,8 @@ void Block::complete_collective(int warp, uint32_t mask) {
     slots[l] = base[l].slot;
   }
   if (together) {
-    exchanging_ = true;
     first.collective.exchange(slots);
-    exchanging_ = false;
+    if (first.collective.orders_memory) race::warp_sync(warp, lanes);
   } else {
     report(FaultKind::collective,
            fmt::format("lanes of mask {:08x} are in different collectives, {} at line {} and others", mask,
