@@ -75,7 +75,7 @@ void* scratch(int64_t bytes, Stream stream) {
   return memory.data;
 }
 
-void refuse(const char* message) {
+void refuse(const std::string& message) {
   throw Error(ErrorKind::usage, message);
 }
 

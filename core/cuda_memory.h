@@ -5,6 +5,7 @@
 // words.
 
 #include <cstdint>
+#include <string>
 
 #include "core/device.h"
 
@@ -27,6 +28,6 @@ void copy_to_host(void* to, const void* from, int64_t bytes, Stream);
 void* scratch(int64_t bytes, Stream);
 
 // Throws ErrorKind::usage. For CUDA sources, whose compiler does not take core/error.h.
-[[noreturn]] void refuse(const char* message);
+[[noreturn]] void refuse(const std::string& message);
 
 }  // namespace moe::cuda

@@ -5,13 +5,12 @@
 
 #ifdef MOE_WITH_CUDA
 
-#include <cublas_v2.h>
-
 #include <algorithm>
 #include <limits>
 
 #include "core/cuda_memory.h"
 #include "core/error.h"
+#include "kernels/gemm/cublas.h"
 
 namespace moe::kernels::cuda {
 namespace {
@@ -21,25 +20,25 @@ constexpr int64_t kWorkspaceBytes = int64_t{32} << 20;  // what NVIDIA advises f
 
 void check(cublasStatus_t status, const char* what) {
   if (status != CUBLAS_STATUS_SUCCESS)
-    throw error(ErrorKind::runtime, "cublas: {}: {}", what, cublasGetStatusString(status));
+    throw error(ErrorKind::runtime, "cublas: {}: {}", what, cublas().status_string(status));
 }
 
 // One for each thread of the host, kept until the thread ends.
 class Handle {
  public:
   Handle() : workspace_(moe::cuda::allocate(kWorkspaceBytes)) {
-    check(cublasCreate(&handle_), "cannot start");
+    check(cublas().create(&handle_), "cannot start");
   }
   ~Handle() {
-    cublasDestroy(handle_);
+    cublas().destroy(handle_);
     moe::cuda::release(workspace_);
   }
   Handle(const Handle&) = delete;
   Handle& operator=(const Handle&) = delete;
 
   cublasHandle_t on(Stream stream) {
-    check(cublasSetStream(handle_, stream), "cannot use the stream");
-    check(cublasSetWorkspace(handle_, workspace_, kWorkspaceBytes), "cannot use the workspace");
+    check(cublas().set_stream(handle_, stream), "cannot use the stream");
+    check(cublas().set_workspace(handle_, workspace_, kWorkspaceBytes), "cannot use the workspace");
     return handle_;
   }
 
@@ -67,8 +66,8 @@ void gemm(int64_t m, int64_t n, int64_t k, Matrix a, Matrix b, bool accumulate, 
   }
   thread_local Handle handle;
   const float one = 1, zero = 0;
-  check(cublasSgemm(handle.on(stream), operation(b), operation(a), as_int(n), as_int(m), as_int(k), &one, b.x,
-                    as_int(b.stride), a.x, as_int(a.stride), accumulate ? &one : &zero, c, as_int(n)),
+  check(cublas().sgemm(handle.on(stream), operation(b), operation(a), as_int(n), as_int(m), as_int(k), &one,
+                       b.x, as_int(b.stride), a.x, as_int(a.stride), accumulate ? &one : &zero, c, as_int(n)),
         "cublasSgemm");
 }
 

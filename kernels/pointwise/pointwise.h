@@ -6,7 +6,9 @@
 #include <cmath>
 #include <concepts>
 #include <cstdint>
+#include <string>
 
+#include "core/cuda_memory.h"
 #include "core/device.h"
 #include "core/parallel.h"
 #include "core/philox.h"
@@ -84,6 +86,16 @@ void pointwise_forward(F, int64_t n, const float* x, float* y, Stream);
 
 template <Compiled F>
 void pointwise_backward(F, int64_t n, const float* x, const float* dy, float* dx, Stream);
+
+// All others. Throws ErrorKind::usage.
+template <class F>
+void pointwise_forward(F, int64_t, const float*, float*, Stream) {
+  moe::cuda::refuse(std::string(F::name) + " is not among the pointwise operations compiled for the GPU");
+}
+template <class F>
+void pointwise_backward(F f, int64_t n, const float* x, const float*, float* dx, Stream stream) {
+  pointwise_forward(f, n, x, dx, stream);
+}
 
 }  // namespace cuda
 }  // namespace moe::kernels
