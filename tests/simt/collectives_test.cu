@@ -50,7 +50,7 @@ __global__ void grid_kernel(unsigned* y) {
 }  // namespace
 
 TEST_CASE("threads see after a barrier what others wrote before it", "[simt]") {
-  under_all_schedules([] {
+  under_all_schedules(4, [] {
     Buffer<int> x(64), y(64);
     for (int i = 0; i < 64; ++i) x[i] = i * i;
     run<reverse_kernel>({1, 64, 64 * sizeof(int)}, 64, x.data(), y.data());
@@ -59,7 +59,7 @@ TEST_CASE("threads see after a barrier what others wrote before it", "[simt]") {
 }
 
 TEST_CASE("a butterfly of shuffles sums a warp", "[simt]") {
-  under_all_schedules([] {
+  under_all_schedules(4, [] {
     Buffer<double> x(96), y(96);
     for (int i = 0; i < 96; ++i) x[i] = i;
     run<warp_sums_kernel<double>>({1, 96}, x.data(), y.data());
@@ -68,7 +68,7 @@ TEST_CASE("a butterfly of shuffles sums a warp", "[simt]") {
 }
 
 TEST_CASE("parts of a warp run collectives of their own", "[simt]") {
-  under_all_schedules([] {
+  under_all_schedules(4, [] {
     Buffer<int> y(32);
     run<half_warp_kernel>({1, 32}, y.data());
     CHECK(y[0] == 120);
@@ -77,7 +77,7 @@ TEST_CASE("parts of a warp run collectives of their own", "[simt]") {
 }
 
 TEST_CASE("a barrier counts the threads that are left", "[simt]") {
-  under_all_schedules([] {
+  under_all_schedules(4, [] {
     Buffer<int> y(60);
     run<count_kernel>({1, 64}, y.data());
     for (int i = 0; i < 60; ++i) CHECK(y[i] == 20);
@@ -85,7 +85,7 @@ TEST_CASE("a barrier counts the threads that are left", "[simt]") {
 }
 
 TEST_CASE("every block of a grid runs once with its own index", "[simt]") {
-  under_all_schedules([] {
+  under_all_schedules(4, [] {
     Buffer<unsigned> y(2 * 3 * 4);
     run<grid_kernel>({dim3(2, 3, 4), dim3(2, 2, 2)}, y.data());
     for (unsigned z = 0; z < 4; ++z)

@@ -8,6 +8,7 @@
 #include "kernels/gpu.h"
 #include "tests/catch.h"
 #include "tests/simt/executor/watch.h"
+#include "tests/simt/schedules.h"
 
 namespace moe::test {
 
@@ -38,23 +39,6 @@ template <auto kernel, class... Args>
 void run(const gpu::LaunchConfig& config, Args&&... args) {
   gpu::launch<kernel>(config, std::forward<Args>(args)...);
   cudaDeviceSynchronize();
-}
-
-// check() under each schedule, with several seeds where there are any.
-template <class Check>
-void under_all_schedules(Check check) {
-  using simt::Schedule;
-  for (const auto& [schedule, seeds] : {std::pair{Schedule::forward, 1u},
-                                        {Schedule::reverse, 1u},
-                                        {Schedule::random, 4u},
-                                        {Schedule::warp, 4u}})
-    for (unsigned seed = 1; seed <= seeds; ++seed) {
-      simt::options().schedule = schedule;
-      simt::options().seed = seed;
-      INFO("schedule " << static_cast<int>(schedule) << ", seed " << seed);
-      check();
-    }
-  simt::options() = {};
 }
 
 }  // namespace moe::test

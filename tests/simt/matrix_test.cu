@@ -132,7 +132,7 @@ TEST_CASE("to_tf32 rounds to ten bits, ties away from zero", "[simt]") {
 }
 
 TEST_CASE("asynchronous copies arrive at their wait, zeros behind the end", "[simt]") {
-  under_all_schedules([] {
+  under_all_schedules(4, [] {
     constexpr int kStages = 5, kN = 128 * kStages - 70;
     Buffer<float> x(kN + 2), y(128 * kStages);  // + 2: the last copy's 16 bytes are not all read
     for (int i = 0; i < kN; ++i) x[i] = static_cast<float>(i + 1);
