@@ -75,6 +75,16 @@ void* scratch(int64_t bytes, Stream stream) {
   return memory.data;
 }
 
+Precision usable_precision() {
+  static const bool tensor_cores = [] {
+    int device = 0, major = 0;
+    check(cudaGetDevice(&device), "no device");
+    check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "unknown device");
+    return major >= 8;
+  }();
+  return tensor_cores ? current_precision() : Precision::fp32;
+}
+
 void refuse(const std::string& message) {
   throw Error(ErrorKind::usage, message);
 }

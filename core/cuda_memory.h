@@ -27,6 +27,9 @@ void copy_to_host(void* to, const void* from, int64_t bytes, Stream);
 // it at least doubles, so that all together is less than twice what is in use.
 void* scratch(int64_t bytes, Stream);
 
+// current_precision() where the GPU has tensor cores for it, else fp32.
+Precision usable_precision();
+
 // Throws ErrorKind::usage. For CUDA sources, whose compiler does not take core/error.h.
 [[noreturn]] void refuse(const std::string& message);
 

@@ -46,4 +46,23 @@ inline void set_current_stream(Stream stream) {
   detail::g_stream = stream;
 }
 
+// In what the GPU computes matrix products. Operands are rounded to it, sums are single precision, and all
+// that lies in memory stays f32. Before sm_80 everything is fp32.
+enum class Precision : uint8_t {
+  fp32,
+  tf32,  // 10 bits of mantissa
+  bf16,  // 7 bits of mantissa; dense products, which are cuBLAS's, take tf32
+};
+
+namespace detail {
+inline thread_local Precision g_precision = Precision::fp32;
+}
+// That of the products which this thread asks for.
+inline Precision current_precision() {
+  return detail::g_precision;
+}
+inline void set_current_precision(Precision precision) {
+  detail::g_precision = precision;
+}
+
 }  // namespace moe

@@ -52,9 +52,10 @@ struct Running {
   }
 };
 
-// keys: whose rows are positions, the cache or qkv.
+// keys: whose rows are positions, the cache or qkv. Two blocks a processor at least: left to itself, the
+// compiler saves registers and spills.
 template <class T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 2)
     attention_forward_kernel(AttentionShape s, bool vectors, const float* qkv, const float* keys,
                              int64_t key_rows, float* y, float* lse) {
   DYNAMIC_SHARED(ForwardMemory<T>, memory);

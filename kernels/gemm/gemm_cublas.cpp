@@ -27,6 +27,7 @@ struct Cublas {
   decltype(&cublasDestroy) destroy;
   decltype(&cublasSetStream) set_stream;
   decltype(&cublasSetWorkspace) set_workspace;
+  decltype(&cublasSetMathMode) set_math_mode;
   decltype(&cublasSgemm) sgemm;
   decltype(&cublasGetStatusString) status_string;
 };
@@ -51,6 +52,7 @@ Cublas load() {
           symbol<decltype(cublasDestroy)>(library, "cublasDestroy_v2"),
           symbol<decltype(cublasSetStream)>(library, "cublasSetStream_v2"),
           symbol<decltype(cublasSetWorkspace)>(library, "cublasSetWorkspace_v2"),
+          symbol<decltype(cublasSetMathMode)>(library, "cublasSetMathMode"),
           symbol<decltype(cublasSgemm)>(library, "cublasSgemm_v2"),
           symbol<decltype(cublasGetStatusString)>(library, "cublasGetStatusString")};
 }
@@ -58,8 +60,8 @@ Cublas load() {
 #else
 
 Cublas load() {
-  return {cublasCreate,       cublasDestroy, cublasSetStream,
-          cublasSetWorkspace, cublasSgemm,   cublasGetStatusString};
+  return {cublasCreate,      cublasDestroy, cublasSetStream,      cublasSetWorkspace,
+          cublasSetMathMode, cublasSgemm,   cublasGetStatusString};
 }
 
 #endif
@@ -94,6 +96,10 @@ class Handle {
   cublasHandle_t on(Stream stream) {
     check(cublas().set_stream(handle_, stream), "cannot use the stream");
     check(cublas().set_workspace(handle_, workspace_, kWorkspaceBytes), "cannot use the workspace");
+    check(cublas().set_math_mode(handle_, moe::cuda::usable_precision() == Precision::fp32
+                                              ? CUBLAS_DEFAULT_MATH
+                                              : CUBLAS_TF32_TENSOR_OP_MATH),
+          "cannot use the precision");
     return handle_;
   }
 

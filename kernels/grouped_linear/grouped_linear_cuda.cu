@@ -14,6 +14,7 @@
 // Reads: x and dh once for every 64 columns of the result, a weight once for every 64 rows of its expert.
 // With relu backward never stores dh: it reads dy and y, and masks while it fetches.
 
+#include "core/cuda_memory.h"
 #include "kernels/grouped_linear/grouped_linear.h"
 #include "kernels/tiles.cuh"
 
@@ -60,23 +61,25 @@ __device__ void each_row(int64_t rows, int64_t columns, Store store) {
 }
 
 struct Ignore {
-  __device__ void operator()(const float (&)[kSlice][kTilePitch]) const {}
+  __device__ void operator()(const float (&)[4]) const {}
 };
 
+template <class Tile>
 __global__ void __launch_bounds__(kTileThreads)
     grouped_linear_forward_kernel(GroupedLinearShape s, const int32_t* offsets, bool vectors_in,
                                   bool vectors_out, const float* x, const float* weight, const float* bias,
                                   float* y) {
-  SHARED(memory, TileMemory);
+  SHARED(memory, typename Tile::Memory);
   const RowTile tile = find_row_tile(s, offsets, blockIdx.x, true);
   if (tile.count == 0) return;  // of the whole block
   const int64_t m = static_cast<int64_t>(blockIdx.y) * kTile, columns = at_most_tile(s.out - m);
   const bool idle = tile.expert == s.experts;
   float c[4][4] = {};
   if (!idle)
-    multiply_tiles(InnerAlongRows{x + tile.first * s.in, s.in, tile.count, s.in, vectors_in},
-                   InnerAlongRows{weight + (tile.expert * s.out + m) * s.in, s.in, columns, s.in, vectors_in},
-                   s.in, memory, c, Ignore{});
+    multiply_tiles<Tile>(
+        InnerAlongRows{x + tile.first * s.in, s.in, tile.count, s.in, vectors_in},
+        InnerAlongRows{weight + (tile.expert * s.out + m) * s.in, s.in, columns, s.in, vectors_in}, s.in,
+        memory, c, Ignore{});
   each_row(tile.count, columns, [&](int i, int64_t row, int64_t column, int64_t left) {
     float b[4] = {0, 0, 0, 0};
     if (bias && !idle) load4(bias + tile.expert * s.out + m + column, left, vectors_out, b);
@@ -109,16 +112,16 @@ struct Gradients {
   float *dx, *dweight, *dbias;
 };
 
-template <bool kRelu>
+template <class Tile, bool kRelu>
 __global__ void __launch_bounds__(kTileThreads) grouped_linear_dx_kernel(Gradients g) {
-  SHARED(memory, TileMemory);
+  SHARED(memory, typename Tile::Memory);
   const GroupedLinearShape& s = g.s;
   const RowTile tile = find_row_tile(s, g.offsets, blockIdx.x, false);
   if (tile.count == 0) return;
   const int64_t k = static_cast<int64_t>(blockIdx.y) * kTile, columns = at_most_tile(s.in - k);
   const int64_t at = tile.first * s.out;
   float c[4][4] = {};
-  multiply_tiles(
+  multiply_tiles<Tile>(
       gradient_operand<kRelu>(InnerAlongRows{g.dy + at, s.out, tile.count, s.out, g.vectors_out}, g.y, at),
       InnerDownColumns{g.weight + tile.expert * s.out * s.in + k, s.in, columns, s.out, g.vectors_in}, s.out,
       memory, c, Ignore{});
@@ -132,26 +135,40 @@ __global__ void __launch_bounds__(kTileThreads) grouped_linear_dx_kernel(Gradien
   });
 }
 
-template <bool kRelu>
+// dbias[0..height) += the sums of the tile's columns of dh, of which each thread has summed those that it
+// fetched: four columns, every 16th row. Added up over the 16 threads of a column in a fixed tree.
+__device__ void add_bias_gradient(float (&sum)[4], int64_t height, float* dbias) {
+  constexpr int kWarps = kTileThreads / kWarp;
+  SHARED(partial, float[kWarps][kTile]);
+#pragma unroll
+  for (int j = 0; j < 4; ++j) sum[j] += __shfl_xor_sync(~0u, sum[j], 16);
+  if (threadIdx.x % kWarp < 16) store4(&partial[threadIdx.x / kWarp][4 * (threadIdx.x % 16)], 4, true, sum);
+  __syncthreads();
+  if (threadIdx.x >= height) return;
+  float total = 0;
+#pragma unroll
+  for (int w = 0; w < kWarps; ++w) total += partial[w][threadIdx.x];
+  dbias[threadIdx.x] += total;
+}
+
+template <class Tile, bool kRelu>
 __global__ void __launch_bounds__(kTileThreads) grouped_linear_dweight_kernel(Gradients g) {
-  SHARED(memory, TileMemory);
+  SHARED(memory, typename Tile::Memory);
   const GroupedLinearShape& s = g.s;
   const int64_t e = blockIdx.z, first = g.offsets[e], rows = g.offsets[e + 1] - first;
   if (rows == 0) return;
   const int64_t k = static_cast<int64_t>(blockIdx.x) * kTile, m = static_cast<int64_t>(blockIdx.y) * kTile;
   const int64_t height = at_most_tile(s.out - m), columns = at_most_tile(s.in - k);
   const int64_t at = first * s.out + m;
-  const bool sums = g.dbias && k == 0;
-  float c[4][4] = {}, bias_sum = 0;
-  multiply_tiles(
+  float c[4][4] = {}, bias_sum[4] = {};
+  multiply_tiles<Tile>(
       gradient_operand<kRelu>(InnerDownColumns{g.dy + at, s.out, height, rows, g.vectors_out}, g.y, at),
       InnerDownColumns{g.x + first * s.in + k, s.in, columns, rows, g.vectors_in}, rows, memory, c,
-      [&](const float(&dh)[kSlice][kTilePitch]) {
-        if (!sums || threadIdx.x >= kTile) return;
+      [&](const float(&dh)[4]) {
 #pragma unroll
-        for (int l = 0; l < kSlice; ++l) bias_sum += dh[l][threadIdx.x];
+        for (int j = 0; j < 4; ++j) bias_sum[j] += dh[j];
       });
-  if (sums && threadIdx.x < height) g.dbias[e * s.out + m + threadIdx.x] += bias_sum;
+  if (g.dbias && k == 0) add_bias_gradient(bias_sum, height, g.dbias + e * s.out + m);
   if (!g.dweight) return;
   each_row(height, columns, [&](int i, int64_t row, int64_t column, int64_t left) {
     float* const to = g.dweight + (e * s.out + m + row) * s.in + k + column;
@@ -163,26 +180,42 @@ __global__ void __launch_bounds__(kTileThreads) grouped_linear_dweight_kernel(Gr
   });
 }
 
-template <bool kRelu>
+template <class Tile, bool kRelu>
 void backward(const Gradients& g, Stream stream) {
   const GroupedLinearShape& s = g.s;
   const unsigned in_tiles = blocks_for(s.in, kTile), out_tiles = blocks_for(s.out, kTile);
   const auto rows = static_cast<unsigned>(row_tiles(s, false));
-  if (g.dx) gpu::launch<grouped_linear_dx_kernel<kRelu>>({dim3(rows, in_tiles), kTileThreads, 0, stream}, g);
+  if (g.dx)
+    gpu::launch<grouped_linear_dx_kernel<Tile, kRelu>>({dim3(rows, in_tiles), kTileThreads, 0, stream}, g);
   if (!g.dweight && !g.dbias) return;
   // Without dweight, or without inputs, the blocks that own db alone.
   const unsigned columns = g.dweight && in_tiles > 0 ? in_tiles : 1;
-  gpu::launch<grouped_linear_dweight_kernel<kRelu>>(
+  gpu::launch<grouped_linear_dweight_kernel<Tile, kRelu>>(
       {dim3(columns, out_tiles, static_cast<unsigned>(s.experts)), kTileThreads, 0, stream}, g);
+}
+
+// with<Tile>() for the precision of current_precision().
+template <class With>
+void with_tile(With with) {
+  switch (moe::cuda::usable_precision()) {
+    case Precision::fp32:
+      return with.template operator()<Fp32Tile>();
+    case Precision::tf32:
+      return with.template operator()<Tf32Tile>();
+    case Precision::bf16:
+      return with.template operator()<Bf16Tile>();
+  }
 }
 
 }  // namespace
 
 void grouped_linear_forward(GroupedLinearShape s, const int32_t* offsets, const float* x, const float* weight,
                             const float* bias, float* y, Stream stream) {
-  gpu::launch<grouped_linear_forward_kernel>(
-      {dim3(static_cast<unsigned>(row_tiles(s, true)), blocks_for(s.out, kTile)), kTileThreads, 0, stream}, s,
-      offsets, in_vectors(s.in, x, weight), in_vectors(s.out, bias, y), x, weight, bias, y);
+  with_tile([&]<class Tile>() {
+    gpu::launch<grouped_linear_forward_kernel<Tile>>(
+        {dim3(static_cast<unsigned>(row_tiles(s, true)), blocks_for(s.out, kTile)), kTileThreads, 0, stream},
+        s, offsets, in_vectors(s.in, x, weight), in_vectors(s.out, bias, y), x, weight, bias, y);
+  });
 }
 
 void grouped_linear_backward(GroupedLinearShape s, const int32_t* offsets, const float* x,
@@ -199,10 +232,12 @@ void grouped_linear_backward(GroupedLinearShape s, const int32_t* offsets, const
                     dx,
                     dweight,
                     dbias};
-  if (s.relu)
-    backward<true>(g, stream);
-  else
-    backward<false>(g, stream);
+  with_tile([&]<class Tile>() {
+    if (s.relu)
+      backward<Tile, true>(g, stream);
+    else
+      backward<Tile, false>(g, stream);
+  });
 }
 
 }  // namespace moe::kernels::cuda

@@ -12,6 +12,7 @@
 #include "kernels/dispatch_plan/dispatch_plan.h"
 #include "kernels/embedding/embedding.h"
 #include "kernels/grad_norm/grad_norm.h"
+#include "kernels/grouped_linear/grouped_linear.h"
 #include "kernels/importance_loss/importance_loss.h"
 #include "kernels/layer_norm/layer_norm.h"
 #include "kernels/load_loss/load_loss.h"
@@ -240,6 +241,44 @@ TEST_CASE("the auxiliary losses of many tokens are the CPU's",
   cuda::load_loss_forward(s, glogits.data<float>(), {gnoise.data<float>(), gnormal.data<float>()},
                           loss.data<float>(), slope.data<float>(), current_stream());
   agree();
+}
+
+TEST_CASE("products on tensor cores are those of the rounded operands", "[cuda][grouped_linear]") {
+  // The operands have few bits, so that both precisions hold them exactly and only the order of the sums
+  // differs.
+  const auto coarse = [](std::vector<float> values) {
+    for (float& v : values) v = std::round(v * 16) / 16;
+    return values;
+  };
+  for (const Precision precision : {Precision::tf32, Precision::bf16})
+    for (const bool relu : {false, true})
+      for (const auto& [rows, in, out] : {std::tuple{7, 5, 3}, {64, 64, 64}, {150, 40, 70}, {200, 33, 129}}) {
+        INFO(rows << " rows, " << in << " to " << out << ", relu " << relu << ", precision "
+                  << static_cast<int>(precision));
+        const kernels::GroupedLinearShape s{.rows = rows, .in = in, .out = out, .experts = 3, .relu = relu};
+        // An expert without a row, and rows that belong to nobody.
+        const std::vector<int32_t> offsets = {0, rows / 3, rows / 3, rows - 2};
+        const auto x = coarse(normals(s.rows * in, 1)), weight = coarse(normals(3 * s.out * in, 2)),
+                   bias = normals(3 * s.out, 3), dy = coarse(normals(s.rows * out, 4));
+        std::vector<float> y(dy.size()), dh(dy.size()), dx = x, dweight = weight, dbias = bias;
+        const Tensor goffsets = on_gpu(offsets), gx = on_gpu(x), gweight = on_gpu(weight),
+                     gbias = on_gpu(bias), gdy = on_gpu(dy), gy = unwritten<float>(s.rows * out),
+                     gdx = on_gpu(x), gdweight = on_gpu(weight), gdbias = on_gpu(bias);
+        cpu::grouped_linear_forward<float>(s, offsets.data(), x.data(), weight.data(), bias.data(), y.data());
+        cpu::grouped_linear_backward<float>(s, offsets.data(), x.data(), weight.data(), y.data(), dy.data(),
+                                            dh.data(), dx.data(), dweight.data(), dbias.data());
+        set_current_precision(precision);
+        cuda::grouped_linear_forward(s, goffsets.data<int32_t>(), gx.data<float>(), gweight.data<float>(),
+                                     gbias.data<float>(), gy.data<float>(), current_stream());
+        cuda::grouped_linear_backward(s, goffsets.data<int32_t>(), gx.data<float>(), gweight.data<float>(),
+                                      gy.data<float>(), gdy.data<float>(), nullptr, gdx.data<float>(),
+                                      gdweight.data<float>(), gdbias.data<float>(), current_stream());
+        set_current_precision(Precision::fp32);
+        CHECK(relative_difference(values_of<float>(gy), y) < kClose);
+        CHECK(relative_difference(values_of<float>(gdx), dx) < kClose);
+        CHECK(relative_difference(values_of<float>(gdweight), dweight) < kClose);
+        CHECK(relative_difference(values_of<float>(gdbias), dbias) < kClose);
+      }
 }
 
 TEST_CASE("attention with heads of every width is the CPU's", "[cuda][attention]") {
