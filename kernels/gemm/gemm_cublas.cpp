@@ -5,15 +5,70 @@
 
 #ifdef MOE_WITH_CUDA
 
+#include <cublas_v2.h>
+
 #include <algorithm>
 #include <limits>
+#include <string>
 
 #include "core/cuda_memory.h"
 #include "core/error.h"
-#include "kernels/gemm/cublas.h"
+
+#ifdef MOE_LOAD_CUBLAS
+#include <dlfcn.h>
+#endif
 
 namespace moe::kernels::cuda {
 namespace {
+
+// The functions that are used here.
+struct Cublas {
+  decltype(&cublasCreate) create;
+  decltype(&cublasDestroy) destroy;
+  decltype(&cublasSetStream) set_stream;
+  decltype(&cublasSetWorkspace) set_workspace;
+  decltype(&cublasSgemm) sgemm;
+  decltype(&cublasGetStatusString) status_string;
+};
+
+#ifdef MOE_LOAD_CUBLAS
+
+template <class Function>
+Function* symbol(void* library, const char* name) {
+  void* const found = dlsym(library, name);
+  if (!found) throw error(ErrorKind::resource, "cublas: {}", dlerror());
+  return reinterpret_cast<Function*>(found);
+}
+
+// The library is looked for when the first product asks for it, so that a program starts quickly, and on a
+// machine without it: where the system finds libraries, then in the folder MOE_LOAD_CUBLAS.
+Cublas load() {
+  const std::string name = "libcublas.so." + std::to_string(CUBLAS_VER_MAJOR);
+  void* library = dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (!library) library = dlopen((MOE_LOAD_CUBLAS "/" + name).c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (!library) throw error(ErrorKind::resource, "cublas: {}", dlerror());
+  return {symbol<decltype(cublasCreate)>(library, "cublasCreate_v2"),
+          symbol<decltype(cublasDestroy)>(library, "cublasDestroy_v2"),
+          symbol<decltype(cublasSetStream)>(library, "cublasSetStream_v2"),
+          symbol<decltype(cublasSetWorkspace)>(library, "cublasSetWorkspace_v2"),
+          symbol<decltype(cublasSgemm)>(library, "cublasSgemm_v2"),
+          symbol<decltype(cublasGetStatusString)>(library, "cublasGetStatusString")};
+}
+
+#else
+
+Cublas load() {
+  return {cublasCreate,       cublasDestroy, cublasSetStream,
+          cublasSetWorkspace, cublasSgemm,   cublasGetStatusString};
+}
+
+#endif
+
+// Never unloaded: threads may end after all else.
+const Cublas& cublas() {
+  static const Cublas loaded = load();
+  return loaded;
+}
 
 // cuBLAS would take memory of its own for each stream that it meets, even while a graph is captured.
 constexpr int64_t kWorkspaceBytes = int64_t{32} << 20;  // what NVIDIA advises for its largest GPUs
