@@ -12,6 +12,10 @@
 #include "tests/simt/executor/fault.h"
 #include "tests/simt/kernel_run.h"
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
+
 namespace moe::test {
 namespace {
 
