@@ -12,29 +12,29 @@
 #include "tests/simt/executor/fault.h"
 #include "tests/simt/kernel_run.h"
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
+
 namespace moe::test {
 namespace {
 
 using simt::FaultKind;
 
-// Takes all faults: whether there are any, all of this kind.
+// Takes all faults: whether one is of this kind. One mistake may show as several.
 bool found(FaultKind kind) {
   const std::vector<simt::Fault> faults = simt::take_faults();
-  for (const simt::Fault& f : faults) {
-    INFO(f.message);
-    CHECK(simt::name_of(f.kind) == std::string(simt::name_of(kind)));
-  }
-  return !faults.empty();
+  return std::ranges::any_of(faults, [&](const simt::Fault& f) { return f.kind == kind; });
 }
 
 // Runs both forms over x = 0, 1, .. and y, both of 64 elements: the faulty one must be found, the right one
-// is not.
+// has none.
 template <auto faulty, auto right>
 void check_finds(FaultKind kind, const gpu::LaunchConfig& config) {
   Buffer<int> x(64), y(64);
   for (int i = 0; i < 64; ++i) x[i] = y[i] = i;
   run<right>(config, x.data(), y.data());
-  CHECK_FALSE(found(kind));
+  CHECK(simt::take_faults().empty());
   run<faulty>(config, x.data(), y.data());
   CHECK(found(kind));
 }
@@ -186,8 +186,7 @@ __global__ void different_barriers_kernel(const int*, int* y) {
 
 template <bool right>
 __global__ void deadlock_kernel(const int*, int* y) {
-  if (threadIdx.x == 5) __syncthreads();
-  if (right && threadIdx.x != 5) __syncthreads();
+  if (right || threadIdx.x == 5) __syncthreads();
   y[threadIdx.x] = __shfl_sync(~0u, 1, 0);
 }
 
@@ -207,7 +206,8 @@ __global__ void static_shared_kernel(int* y) {
 
 __global__ void dynamic_shared_kernel(int* y) {
   DYNAMIC_SHARED(int, tile);
-  tile[threadIdx.x] = 1;
+  if (threadIdx.x) return;
+  tile[0] = 1;
   y[0] = tile[0];
 }
 
@@ -230,8 +230,9 @@ TEST_CASE("a race's report names kernel, places and threads", "[simt][faults]") 
   Buffer<int> x(64), y(64);
   run<read_after_write_kernel<false>>({1, 64}, x.data(), y.data());
   const std::vector<simt::Fault> faults = simt::take_faults();
-  REQUIRE(faults.size() == 1);
-  const std::string& message = faults[0].message;
+  const auto race = std::ranges::find(faults, FaultKind::race, &simt::Fault::kind);
+  REQUIRE(race != faults.end());
+  const std::string& message = race->message;
   INFO(message);
   CHECK(message.find("read_after_write_kernel<false>, block (0,0,0), thread (") == 0);
   CHECK(message.find("shared memory, are not ordered: block 0 thread ") != std::string::npos);

@@ -30,6 +30,8 @@ std::string refusal(const LaunchConfig& c) {
   return "";
 }
 
+std::set<std::string> g_kernels_run;
+
 void run(const LaunchConfig& c, std::string_view kernel, const ThreadBody& body) {
   static Block block;
   auto* const begin = static_cast<const std::byte*>(body.arguments.get());
@@ -38,6 +40,7 @@ void run(const LaunchConfig& c, std::string_view kernel, const ThreadBody& body)
                   arguments};
   const uint64_t blocks = uint64_t{c.grid.x} * c.grid.y * c.grid.z;
   const BlockOrder order(blocks, options().seed + grid.launch);
+  g_kernels_run.emplace(kernel);
   counters().blocks += blocks;
   counters().threads += blocks * c.block.x * c.block.y * c.block.z;
   for (uint64_t i = 0; i < blocks; ++i) {
@@ -54,6 +57,10 @@ void run(const LaunchConfig& c, std::string_view kernel, const ThreadBody& body)
 }
 
 }  // namespace
+
+const std::set<std::string>& kernels_run() {
+  return g_kernels_run;
+}
 
 cudaError_t enqueue(const LaunchConfig& config, std::string_view kernel, ThreadBody body) {
   if (const std::string why = refusal(config); !why.empty()) {

@@ -94,10 +94,12 @@ cudaError_t enter(const char* call, Copy c, cudaStream_t handle) {
     const auto staged = std::make_shared<std::vector<std::byte>>(begin, begin + c.bytes);
     return streams::enter(handle, call, [=] { run({c.to, staged->data(), c.bytes, c.kind}); });
   }
-  const cudaError_t entered = streams::enter(handle, call, [=] { run(c); });
-  if (entered != cudaSuccess || stream.capture) return entered;
-  // And it has written pageable memory when it returns.
-  return c.kind == cudaMemcpyDeviceToHost && !is_pinned(c.to) ? wait_for(stream) : cudaSuccess;
+  return streams::enter(handle, call, [=] { run(c); });
+}
+
+// Whether the call returns only when the copy is over: pageable memory has been written then.
+bool waits(const Copy& c, const CUstream_st& stream) {
+  return !stream.capture && is_device(c.from) && !is_device(c.to) && !is_pinned(c.to);
 }
 
 cudaError_t fill(const char* call, void* to, int value, size_t bytes, cudaStream_t stream) {
@@ -160,7 +162,11 @@ cudaError_t CUDARTAPI cudaFreeHost(void* p) {
 
 cudaError_t CUDARTAPI cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
                                       cudaStream_t stream) {
-  return simt::result(simt::enter("cudaMemcpyAsync", {to, from, bytes, kind}, stream));
+  const simt::Copy copy{to, from, bytes, kind};
+  const cudaError_t entered = simt::enter("cudaMemcpyAsync", copy, stream);
+  CUstream_st& entered_into = simt::streams::of(stream);
+  if (entered != cudaSuccess || !simt::waits(copy, entered_into)) return simt::result(entered);
+  return simt::result(simt::wait_for(entered_into));
 }
 
 cudaError_t CUDARTAPI cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
