@@ -48,9 +48,10 @@ Var attention(Tape& tape, const Var& qkv, const AttentionOptions& options) {
   const Tensor lse = tape.empty({s.batch, s.heads, s.queries}, qkv.dtype());
   MOE_RUN(y, attention_forward, s, qkv.value().data<T>(), options.cache.data<T>(), y.data<T>(),
           lse.data<T>());
-  return tape.record("attention", y, {qkv}, [s, qkv, lse](const Tensor& dy) {
+  return tape.record("attention", y, {qkv}, [s, qkv, y, lse](const Tensor& dy) {
     const Tensor dqkv = qkv.grad().accumulate();
-    MOE_RUN(dy, attention_backward, s, qkv.value().data<T>(), lse.data<T>(), dy.data<T>(), dqkv.data<T>());
+    MOE_RUN(dy, attention_backward, s, qkv.value().data<T>(), y.data<T>(), lse.data<T>(), dy.data<T>(),
+            dqkv.data<T>());
   });
 }
 

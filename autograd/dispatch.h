@@ -12,10 +12,11 @@ void visit(const Tensor& on, Cpu&& cpu, Cuda&& cuda) {
       return;
     case Device::cpu:
       if (on.dtype() == DType::f64) return cpu.template operator()<double>();
-      require(on.dtype() == DType::f32, "no CPU kernel computes in {}", name_of(on.dtype()));
+      require(on.dtype() != DType::bf16, "no CPU kernel computes in {}", name_of(on.dtype()));
       return cpu.template operator()<float>();
     case Device::cuda:
-      require(on.dtype() == DType::f32, "no CUDA kernel computes in {}", name_of(on.dtype()));
+      require(on.dtype() == DType::f32 || on.dtype() == DType::i32, "no CUDA kernel computes in {}",
+              name_of(on.dtype()));
       return cuda.template operator()<float>();
   }
 }
@@ -24,8 +25,9 @@ void visit(const Tensor& on, Cpu&& cpu, Cuda&& cuda) {
 
 // MOE_RUN(y, relu_forward, n, x.data<T>(), y.data<T>());
 // Calls kernels::cpu::relu_forward or kernels::cuda::relu_forward according to the device of tensor y, with T
-// the C++ type of y's elements. On Device::meta nothing runs, not even the arguments: a gradient is asked for
-// before, dx = x.grad().accumulate(), or a plan misses it. A build without CUDA needs no stubs.
+// the C++ type of y's elements; an operation on integers alone has no use for T, and runs once. On
+// Device::meta nothing runs, not even the arguments: a gradient is asked for before, dx =
+// x.grad().accumulate(), or a plan misses it. A build without CUDA needs no stubs.
 #ifdef MOE_WITH_CUDA
 #define MOE_RUN(on, kernel, ...)                                          \
   ::moe::detail::visit(                                                   \

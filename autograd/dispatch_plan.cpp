@@ -2,6 +2,7 @@
 
 #include <limits>
 
+#include "autograd/dispatch.h"
 #include "autograd/ops.h"
 
 namespace moe {
@@ -21,12 +22,8 @@ DispatchPlan dispatch_plan(Tape& tape, const Tensor& expert, int64_t experts, in
   plan.assignment = tape.empty({plan.rows()}, DType::i32);
   plan.row = tape.empty(expert.shape(), DType::i32);
   plan.count = tape.empty({experts}, DType::i32);
-  // Not MOE_RUN: no tensor here has a floating type that would choose T.
-  require(expert.device() != Device::cuda, "dispatch_plan: has no CUDA kernel");
-  if (expert.device() == Device::cpu)
-    kernels::cpu::dispatch_plan(s, expert.data<int32_t>(), plan.offsets.data<int32_t>(),
-                                plan.assignment.data<int32_t>(), plan.row.data<int32_t>(),
-                                plan.count.data<int32_t>());
+  MOE_RUN(expert, dispatch_plan, s, expert.data<int32_t>(), plan.offsets.data<int32_t>(),
+          plan.assignment.data<int32_t>(), plan.row.data<int32_t>(), plan.count.data<int32_t>());
   return plan;
 }
 

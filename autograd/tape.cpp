@@ -2,14 +2,19 @@
 
 #include <algorithm>
 
+#include "autograd/dispatch.h"
+#include "kernels/add/add.h"
+
 namespace moe {
 namespace {
 
 // grad += dy, or += 1 when dy is undefined. The value may be a parameter, which holds a gradient already.
-template <class T>
 void add_seed(const Tensor& grad, const Tensor& dy) {
-  const std::span<T> sum = grad.span<T>(), seed = dy.span<T>();
-  for (size_t i = 0; i < sum.size(); ++i) sum[i] += dy.defined() ? seed[i] : T(1);
+  const int64_t n = grad.numel();
+  if (dy.defined())
+    MOE_RUN(grad, add_backward, n, dy.data<T>(), grad.data<T>(), static_cast<T*>(nullptr));
+  else
+    MOE_RUN(grad, add_constant, n, 1.0, grad.data<T>());
 }
 
 }  // namespace
@@ -59,10 +64,7 @@ void Tape::backward(const Var& y, const Tensor& dy) {
   require(!dy.defined() || (dy.shape() == y.shape() && dy.dtype() == y.dtype()),
           "backward: dy must be {} {}, got {} {}", name_of(y.dtype()), y.shape().str(), name_of(dy.dtype()),
           dy.shape().str());
-  if (y.dtype() == DType::f64)
-    add_seed<double>(y.grad().accumulate(), dy);
-  else
-    add_seed<float>(y.grad().accumulate(), dy);
+  add_seed(y.grad().accumulate(), dy);
   for (; !records_.empty(); records_.pop_back()) {
     Record& r = records_.back();
     const Tensor dout = r.output.get();

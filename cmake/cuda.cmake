@@ -1,5 +1,7 @@
 # moe_choose_cuda(), after the last add_op: sets MOE_WITH_CUDA. CUDA kernels are built when every operation has
-# one and a toolkit is found, unless MOE_CUDA is OFF. A macro, since enable_language wants the top level.
+# one and a toolkit is found, unless MOE_CUDA is OFF. They are compiled for the GPU that answers; where none does,
+# for sm_80, and translated for a newer one when the program starts there. CMAKE_CUDA_ARCHITECTURES says otherwise
+# (75 80 90 120: for any). A macro, since enable_language wants the top level.
 macro(moe_choose_cuda)
   get_property(moe_cuda_sources GLOBAL PROPERTY MOE_CUDA_SOURCES)
   get_property(moe_cuda_missing GLOBAL PROPERTY MOE_OPS_WITHOUT_CUDA)
@@ -23,7 +25,15 @@ macro(moe_choose_cuda)
 
   if(MOE_WITH_CUDA)
     if(NOT CMAKE_CUDA_ARCHITECTURES)
-      set(CMAKE_CUDA_ARCHITECTURES 75 80 90 120)
+      execute_process(COMMAND nvidia-smi --query-gpu=compute_cap --format=csv,noheader
+                      OUTPUT_VARIABLE moe_gpus ERROR_QUIET OUTPUT_STRIP_TRAILING_WHITESPACE)
+      string(REGEX MATCHALL "[0-9]+\\.[0-9]" moe_gpus "${moe_gpus}")
+      string(REPLACE "." "" moe_gpus "${moe_gpus}")
+      list(REMOVE_DUPLICATES moe_gpus)
+      if(NOT moe_gpus)
+        set(moe_gpus 80)
+      endif()
+      set(CMAKE_CUDA_ARCHITECTURES ${moe_gpus})
     endif()
     set(CMAKE_CUDA_STANDARD_REQUIRED OFF)  # CMake before 3.26 knows no C++20 for nvcc: see kernels/CMakeLists.txt
     enable_language(CUDA)

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+struct CUstream_st;  // CUDA's, opaque to code that is compiled without its headers
+
 namespace moe {
 
 enum class Device : uint8_t {
@@ -30,7 +32,37 @@ inline constexpr bool kWithCuda = true;
 inline constexpr bool kWithCuda = false;
 #endif
 
-// A cudaStream_t, opaque to code that is compiled without CUDA headers. nullptr is the default stream.
-using Stream = struct CUstream_st*;
+// A cudaStream_t. nullptr is the default stream.
+using Stream = CUstream_st*;
+
+namespace detail {
+inline thread_local Stream g_stream = nullptr;
+}
+// The stream on which this thread's kernels and copies on Device::cuda run.
+inline Stream current_stream() {
+  return detail::g_stream;
+}
+inline void set_current_stream(Stream stream) {
+  detail::g_stream = stream;
+}
+
+// In what the GPU computes matrix products. Operands are rounded to it, sums are single precision, and all
+// that lies in memory stays f32. Before sm_80 everything is fp32.
+enum class Precision : uint8_t {
+  fp32,
+  tf32,  // 10 bits of mantissa
+  bf16,  // 7 bits of mantissa; dense products, which are cuBLAS's, take tf32
+};
+
+namespace detail {
+inline thread_local Precision g_precision = Precision::fp32;
+}
+// That of the products which this thread asks for.
+inline Precision current_precision() {
+  return detail::g_precision;
+}
+inline void set_current_precision(Precision precision) {
+  detail::g_precision = precision;
+}
 
 }  // namespace moe

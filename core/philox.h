@@ -60,9 +60,15 @@ MOE_HOST_DEVICE inline float to_uniform(uint32_t u) {
 // elementary functions of one device or another does not reach the float result but in rare last bits.
 MOE_HOST_DEVICE inline void to_normals(uint32_t u0, uint32_t u1, double& n0, double& n1) {
   const double radius = std::sqrt(-2.0 * std::log((static_cast<double>(u0) + 0.5) * 0x1p-32));
-  const double angle = 6.283185307179586476925 * (static_cast<double>(u1) * 0x1p-32);
-  n0 = radius * std::cos(angle);
-  n1 = radius * std::sin(angle);
+  const double turn = static_cast<double>(u1) * 0x1p-32;
+#ifdef __CUDA_ARCH__
+  sincospi(2 * turn, &n1, &n0);  // sincos of an angle that may be large needs a table in slow memory
+  n0 *= radius;
+  n1 *= radius;
+#else
+  n0 = radius * std::cos(6.283185307179586476925 * turn);
+  n1 = radius * std::sin(6.283185307179586476925 * turn);
+#endif
 }
 
 // Standard normal `index` of the stream.

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdlib>
 
+#include "core/cuda_memory.h"
 #include "core/parallel.h"
 
 namespace moe {
@@ -23,6 +24,24 @@ struct HostStorage final : Storage {
   ~HostStorage() override { std::free(data()); }
 };
 
+#ifdef MOE_WITH_CUDA
+struct CudaStorage final : Storage {
+  explicit CudaStorage(int64_t bytes) : Storage(cuda::allocate(bytes), bytes, Device::cuda) {}
+  ~CudaStorage() override { cuda::release(data()); }
+};
+#endif
+
+void copy_bytes(void* to, Device to_device, const void* from, Device from_device, int64_t bytes) {
+#ifdef MOE_WITH_CUDA
+  if (to_device == Device::cuda && from_device == Device::cuda)
+    return cuda::copy_on_device(to, from, bytes, current_stream());
+  if (to_device == Device::cuda) return cuda::copy_to_device(to, from, bytes, current_stream());
+  if (from_device == Device::cuda) return cuda::copy_to_host(to, from, bytes, current_stream());
+#endif
+  require(to_device == Device::cpu && from_device == Device::cpu, "copy: this build has no CUDA");
+  std::memcpy(to, from, static_cast<size_t>(bytes));
+}
+
 }  // namespace
 
 int64_t system_allocations() {
@@ -31,6 +50,12 @@ int64_t system_allocations() {
 
 std::shared_ptr<Storage> Storage::allocate(int64_t bytes, Device device) {
   if (device == Device::meta) return std::make_shared<Storage>(nullptr, bytes, device);
+#ifdef MOE_WITH_CUDA
+  if (device == Device::cuda) {
+    ++g_system_allocations;
+    return std::make_shared<CudaStorage>(bytes);
+  }
+#endif
   require(device == Device::cpu, "storage: this build has no memory on device {}", name_of(device));
   const bool large = bytes >= kHugePage;
   const size_t alignment = large ? kHugePage : kAlignment;
@@ -90,18 +115,29 @@ Tensor Tensor::rows(int64_t begin, int64_t end) const {
 
 void Tensor::fill_zero() const {
   constexpr int64_t kGrain = 1 << 16;
-  if (std::byte* p = bytes_begin(); p && numel_)
-    parallel_ranges(nbytes(), kGrain, [p](int64_t begin, int64_t end) {
-      std::memset(p + begin, 0, static_cast<size_t>(end - begin));
-    });
+  std::byte* const p = bytes_begin();
+  if (!p || !numel_) return;
+#ifdef MOE_WITH_CUDA
+  if (device() == Device::cuda) return cuda::fill_zero(p, nbytes(), current_stream());
+#endif
+  parallel_ranges(nbytes(), kGrain, [p](int64_t begin, int64_t end) {
+    std::memset(p + begin, 0, static_cast<size_t>(end - begin));
+  });
 }
 
 void Tensor::copy_from(const Tensor& source) const {
-  require(shape_ == source.shape() && dtype_ == source.dtype() && device() == source.device(),
-          "copy: {} {} from {} {}", name_of(dtype_), shape_.str(), name_of(source.dtype()),
-          source.shape().str());
-  if (std::byte* p = bytes_begin(); p && numel_)
-    std::memcpy(p, source.bytes_begin(), static_cast<size_t>(nbytes()));
+  require(shape_ == source.shape() && dtype_ == source.dtype(), "copy: {} {} from {} {}", name_of(dtype_),
+          shape_.str(), name_of(source.dtype()), source.shape().str());
+  if (!numel_ || device() == Device::meta) return;
+  require(source.bytes_begin() != nullptr, "copy: the source is on device {}", name_of(source.device()));
+  copy_bytes(bytes_begin(), device(), source.bytes_begin(), source.device(), nbytes());
+}
+
+Tensor Tensor::to(Device device) const {
+  if (!defined() || device == this->device()) return *this;
+  Tensor copy = empty(shape_, dtype_, device);
+  copy.copy_from(*this);
+  return copy;
 }
 
 }  // namespace moe

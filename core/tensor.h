@@ -86,7 +86,11 @@ class Tensor {
   Tensor rows(int64_t begin, int64_t end) const;
 
   void fill_zero() const;
-  void copy_from(const Tensor& source) const;  // same shape, type and device
+  // Same shape and type. Between host and GPU it waits until all is copied; on the GPU it is part of the
+  // stream.
+  void copy_from(const Tensor& source) const;
+  // These elements on that device: this tensor if it lies there, else a copy with storage of its own.
+  Tensor to(Device) const;
 
  private:
   std::shared_ptr<Storage> storage_;

@@ -5,23 +5,13 @@
 #include <cstring>
 
 #include "core/philox.h"
+#include "kernels/drop_rule.h"
 
 #ifdef __AVX2__
 #include <immintrin.h>
 #endif
 
 namespace moe::kernels {
-
-// Dropping with probability p: an element is kept iff its draw is at least threshold = floor(p * 2^32), and
-// is then multiplied by scale = 1 / (1 - p).
-struct DropRule {
-  uint32_t threshold = 0;
-  double scale = 1;
-
-  DropRule() = default;
-  explicit DropRule(double p) : threshold(static_cast<uint32_t>(p * 0x1p32)), scale(1 / (1 - p)) {}
-  bool drops() const { return threshold > 0; }
-};
 
 namespace cpu {
 namespace detail {

@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-mapfile -t kernels < <(find kernels -name '*_cuda.cu' | sort)
+mapfile -t kernels < <(find kernels -name '*.cu' | sort)
 if ((${#kernels[@]} == 0)); then
   echo "0 CUDA kernels to compile: skipped"
   exit 77
@@ -25,10 +25,13 @@ for arch in 75 80 90 120; do
   fi
 done
 
-object=$(mktemp --suffix=.o)
-trap 'rm -f "$object"' EXIT
-for kernel in "${kernels[@]}"; do
-  "$nvcc" -std=c++20 -O3 -I. --Werror=all-warnings -Xcompiler=-Wall,-Wextra,-Werror "${targets[@]}" \
-    -c "$kernel" -o "$object"
-done
+# The kernels side by side, one to a core. The objects are of no use, but a compiler cache needs them.
+objects=$(mktemp -d)
+trap 'rm -rf "$objects"' EXIT
+compile=("$nvcc" -std=c++20 -O3 -I. --Werror=all-warnings -Xcompiler=-Wall,-Wextra,-Werror "${targets[@]}")
+! command -v ccache > /dev/null || compile=(ccache "${compile[@]}")
+export objects
+printf '%s\0' "${kernels[@]}" |
+  xargs -0 -n 1 -P "$(nproc)" bash -c '"${@:1:$#-1}" -c "${!#}" -o "$objects/$(basename "${!#}").o"' compile \
+    "${compile[@]}"
 echo "${#kernels[@]} CUDA kernels compiled for ${#targets[@]} kinds of GPU"

@@ -11,5 +11,5 @@ if [[ -z $formatter || $("$formatter" --version) != *"version 14."* ]]; then
 fi
 how=(--dry-run --Werror)
 [[ ${1-} != --fix ]] || how=(-i)
-find core kernels autograd model apps tests bench \( -name '*.h' -o -name '*.cpp' -o -name '*.cu' \) -print0 |
+find core kernels autograd model apps tests bench \( -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' \) -print0 |
   xargs -0 "$formatter" "${how[@]}"

@@ -20,7 +20,7 @@ scripts/install_dependencies.sh
 scripts/install_dependencies.sh --only clang libclang-rt-14-dev
 cmake -S . -B build-fuzz -G Ninja -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_BUILD_TYPE=RelWithDebInfo \
   -DCMAKE_CXX_FLAGS=-fsanitize=fuzzer-no-link -DCMAKE_CXX_FLAGS_RELWITHDEBINFO="-O2 -g1 -D_GLIBCXX_ASSERTIONS" \
-  -DMOE_SANITIZE=address,undefined -DMOE_FUZZ=ON -DMOE_BENCH=OFF > /dev/null
+  -DMOE_SANITIZE=address,undefined -DMOE_FUZZ=ON -DMOE_BENCH=OFF -DMOE_CUDA=OFF > /dev/null
 cmake --build build-fuzz --target "${targets[@]/#/fuzz_}"
 
 mkdir -p build-fuzz/found build-fuzz/broken build-fuzz/logs

@@ -9,7 +9,8 @@
 # to run and leaves with 2.
 set -euo pipefail
 
-packages=(g++ cmake ninja-build libfmt-dev libcli11-dev nlohmann-json3-dev libcurl4-openssl-dev catch2 libbenchmark-dev)
+packages=(g++ cmake ninja-build libfmt-dev libcli11-dev nlohmann-json3-dev libcurl4-openssl-dev catch2 libbenchmark-dev
+  libboost-context-dev)
 case "${1-}" in
   "") ;;
   --lint) packages+=(clang-format-14 clang-tidy) ;;

@@ -65,7 +65,7 @@ CaseInput spread(std::string name, const Shape& shape, double gap, Gradient grad
 
 Tensor ints(Tape& tape, const Shape& shape, std::span<const int32_t> values) {
   if (tape.device() == Device::meta) return Tensor::empty(shape, DType::i32, Device::meta);
-  return Tensor::from(values, shape);
+  return Tensor::from(values, shape).to(tape.device());
 }
 
 const OpCases& op_cases() {

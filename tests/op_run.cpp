@@ -33,15 +33,18 @@ Tensor as_tensor(const std::vector<double>& values, const Shape& shape) {
 
 template <class T>
 std::vector<T> as_vector(const Tensor& t) {
-  const auto s = t.span<T>();
+  const Tensor host = t.to(Device::cpu);
+  const auto s = host.span<T>();
   return {s.begin(), s.end()};
 }
 
 // An arena whose memory is all NaN. The tensor that covers it goes back before the run begins.
-Arena poisoned_arena(int64_t bytes) {
-  Arena arena(Device::cpu, bytes);
-  const Tensor all = arena.allocate({bytes / static_cast<int64_t>(sizeof(double))}, DType::f64);
-  std::memset(all.bytes_begin(), 0xFF, static_cast<size_t>(all.nbytes()));  // NaN in float and in double
+Arena poisoned_arena(Device device, int64_t bytes) {
+  Arena arena(device, bytes);
+  const Shape whole{bytes / static_cast<int64_t>(sizeof(double))};
+  const Tensor nan = Tensor::empty(whole, DType::f64);
+  std::memset(nan.bytes_begin(), 0xFF, static_cast<size_t>(nan.nbytes()));  // NaN in float and in double
+  arena.allocate(whole, DType::f64).copy_from(nan);
   return arena;
 }
 
@@ -89,22 +92,25 @@ GradcheckOptions gradcheck_options(const OpCase& c) {
 
 template <class T>
 Outcome<T> run_case(const OpCase& c, const RunOptions& options) {
-  const std::vector<Parameter> parameters = parameters_of(c, dtype_of<T>());
+  std::vector<Parameter> parameters = parameters_of(c, dtype_of<T>());
   uint32_t stream = 0;
-  for (const Parameter& p : parameters) {
+  for (Parameter& p : parameters) {
     ++stream;
-    if (!p.grad.defined()) continue;  // constants may be masks or recorded noise: they stay
-    perturb(p.value.span<T>(), options, stream);
-    std::ranges::fill(p.grad.span<T>(), static_cast<T>(options.prefill));
+    if (p.grad.defined()) {  // constants may be masks or recorded noise: they stay
+      perturb(p.value.span<T>(), options, stream);
+      std::ranges::fill(p.grad.span<T>(), static_cast<T>(options.prefill));
+    }
+    p.value = p.value.to(options.device);
+    p.grad = p.grad.to(options.device);
   }
-  Arena arena = poisoned_arena(plan_case(c, dtype_of<T>(), Device::meta).peak_bytes);
+  Arena arena = poisoned_arena(options.device, plan_case(c, dtype_of<T>(), Device::meta).peak_bytes);
   Tape tape(arena, c.mode);
   const Var y = c.build(tape, variables_of(parameters));
   Outcome<T> outcome{y.shape(), as_vector<T>(y.value()), {}};
   if (c.mode == Mode::infer) return outcome;
   const Tensor dy = as_tensor<T>(output_gradient(y.shape()), y.shape());
   perturb(dy.span<T>(), options, 0);
-  if (y.grad().needed()) tape.backward(y, dy);
+  if (y.grad().needed()) tape.backward(y, dy.to(options.device));
   for (const Parameter& p : parameters) outcome.gradient.push_back(as_vector<T>(p.grad));
   return outcome;
 }
@@ -184,6 +190,7 @@ template Outcome<double> run_case(const OpCase&, const RunOptions&);
 template double largest(const std::vector<double>&);
 template double largest(const std::vector<float>&);
 template double difference(const std::vector<float>&, const std::vector<double>&);
+template double difference(const std::vector<float>&, const std::vector<float>&);
 template double difference(const std::vector<double>&, const std::vector<double>&);
 
 }  // namespace moe::test

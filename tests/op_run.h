@@ -29,6 +29,7 @@ struct Outcome {
 };
 
 struct RunOptions {
+  Device device = Device::cpu;
   // Added to each gradient before backward runs.
   double prefill = 0;
   // When not 0, every input and dL/dy is multiplied by 1 +- this, the sign drawn at random by `draw`.

@@ -12,6 +12,8 @@
 #include <cstdint>
 #include <span>
 
+#include "core/device.h"
+
 namespace moe::kernels {
 
 struct AdamWOptions {
@@ -32,4 +34,11 @@ template <class T>
 void adamw(const AdamWOptions&, std::span<const AdamWSegment<T>> segments);
 
 }  // namespace cpu
+
+namespace cuda {
+
+// Pointers are the GPU's, the list of segments is the host's and may go when this returns.
+void adamw(const AdamWOptions&, std::span<const AdamWSegment<float>> segments, Stream);
+
+}  // namespace cuda
 }  // namespace moe::kernels

@@ -25,9 +25,18 @@ void add_backward(int64_t n, const T* dy, T* da, T* db) {
   });
 }
 
+template <class T>
+void add_constant(int64_t n, double value, T* x) {
+  parallel_ranges(n, kGrain, [=, v = static_cast<T>(value)](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) x[i] += v;
+  });
+}
+
 template void add_forward(int64_t, const float*, const float*, float*);
 template void add_forward(int64_t, const double*, const double*, double*);
 template void add_backward(int64_t, const float*, float*, float*);
 template void add_backward(int64_t, const double*, double*, double*);
+template void add_constant(int64_t, double, float*);
+template void add_constant(int64_t, double, double*);
 
 }  // namespace moe::kernels::cpu

@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "core/device.h"
+
 namespace moe::kernels {
 
 struct AddBiasShape {
@@ -20,4 +22,11 @@ template <class T>
 void add_bias_backward(AddBiasShape, const T* dy, T* dx, T* dbias);
 
 }  // namespace cpu
+
+namespace cuda {
+
+void add_bias_forward(AddBiasShape, const float* x, const float* bias, float* y, Stream);
+void add_bias_backward(AddBiasShape, const float* dy, float* dx, float* dbias, Stream);
+
+}  // namespace cuda
 }  // namespace moe::kernels

@@ -1,9 +1,11 @@
 #pragma once
 // Causal softmax attention, one head after the other. For the query at position i and the keys at j <= i:
 //
-//   s[i,j] = scale * q[i] . k[j]       lse[i] = log sum over j of exp(s[i,j])       p[i,j] = exp(s[i,j] -
-//   lse[i]) w[i,j] = keep[i,j] ? p[i,j] / (1 - dropout) : 0                                 y[i] = sum over j
-//   of w[i,j] v[j]
+//   s[i,j] = scale * q[i] . k[j]
+//   lse[i] = log sum over j of exp(s[i,j])
+//   p[i,j] = exp(s[i,j] - lse[i])
+//   w[i,j] = keep[i,j] ? p[i,j] / (1 - dropout) : 0
+//   y[i] = sum over j of w[i,j] v[j]
 //
 //   dv[j] += sum over i of w[i,j] dy[i]
 //   g[i,j] = keep[i,j] ? dy[i] . v[j] / (1 - dropout) : 0
@@ -15,7 +17,9 @@
 
 #include <cstdint>
 
-#include "kernels/random.h"
+#include "core/device.h"
+#include "core/philox.h"
+#include "kernels/drop_rule.h"
 
 namespace moe::kernels {
 
@@ -38,9 +42,20 @@ namespace cpu {
 template <class T>
 void attention_forward(const AttentionShape&, const T* qkv, T* cache, T* y, T* lse);
 
-// For past = 0, queries = tokens and no cache.
+// For past = 0, queries = tokens and no cache. y and lse are what forward gave; this one has no use for y.
 template <class T>
-void attention_backward(const AttentionShape&, const T* qkv, const T* lse, const T* dy, T* dqkv);
+void attention_backward(const AttentionShape&, const T* qkv, const T* y, const T* lse, const T* dy, T* dqkv);
 
 }  // namespace cpu
+
+namespace cuda {
+
+// The same for heads of up to kWidestHead channels; wider ones throw ErrorKind::usage.
+inline constexpr int64_t kWidestHead = 128;
+
+void attention_forward(const AttentionShape&, const float* qkv, float* cache, float* y, float* lse, Stream);
+void attention_backward(const AttentionShape&, const float* qkv, const float* y, const float* lse,
+                        const float* dy, float* dqkv, Stream);
+
+}  // namespace cuda
 }  // namespace moe::kernels

@@ -9,6 +9,7 @@
 #include "core/parallel.h"
 #include "kernels/attention/attention.h"
 #include "kernels/attention/tiles_cpu.h"
+#include "kernels/random.h"
 #include "kernels/scratch.h"
 
 namespace moe::kernels::cpu {
@@ -185,14 +186,16 @@ void attention_forward(const AttentionShape& s, const T* qkv, T* cache, T* y, T*
 }
 
 template <class T>
-void attention_backward(const AttentionShape& s, const T* qkv, const T* lse, const T* dy, T* dqkv) {
+void attention_backward(const AttentionShape& s, const T* qkv, const T*, const T* lse, const T* dy, T* dqkv) {
   if (!dqkv) return;
   parallel_for(s.batch * s.heads, [&](int64_t task) { head_backward(Head(s, task), qkv, lse, dy, dqkv); });
 }
 
 template void attention_forward(const AttentionShape&, const float*, float*, float*, float*);
 template void attention_forward(const AttentionShape&, const double*, double*, double*, double*);
-template void attention_backward(const AttentionShape&, const float*, const float*, const float*, float*);
-template void attention_backward(const AttentionShape&, const double*, const double*, const double*, double*);
+template void attention_backward(const AttentionShape&, const float*, const float*, const float*,
+                                 const float*, float*);
+template void attention_backward(const AttentionShape&, const double*, const double*, const double*,
+                                 const double*, double*);
 
 }  // namespace moe::kernels::cpu

@@ -8,6 +8,8 @@
 
 #include <cstdint>
 
+#include "core/device.h"
+
 namespace moe::kernels {
 
 struct BalanceShape {
@@ -25,4 +27,14 @@ template <class T>
 void balance_loss_backward(BalanceShape, const T* logits, const T* share, const T* dloss, T* dlogits);
 
 }  // namespace cpu
+
+namespace cuda {
+
+// An expert outside [0, E) cannot be reported from here: its assignments count for no expert.
+void balance_loss_forward(BalanceShape, const float* logits, const int32_t* expert, float* loss, float* share,
+                          Stream);
+void balance_loss_backward(BalanceShape, const float* logits, const float* share, const float* dloss,
+                           float* dlogits, Stream);
+
+}  // namespace cuda
 }  // namespace moe::kernels

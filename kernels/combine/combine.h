@@ -9,6 +9,8 @@
 
 #include <cstdint>
 
+#include "core/device.h"
+
 namespace moe::kernels {
 
 struct CombineShape {
@@ -26,4 +28,13 @@ void combine_backward(CombineShape, const T* rows, const T* gate, const int32_t*
                       T* dgate);
 
 }  // namespace cpu
+
+namespace cuda {
+
+void combine_forward(CombineShape, const float* rows, const float* gate, const int32_t* row, float* y,
+                     Stream);
+void combine_backward(CombineShape, const float* rows, const float* gate, const int32_t* row, const float* dy,
+                      float* drows, float* dgate, Stream);
+
+}  // namespace cuda
 }  // namespace moe::kernels

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "core/device.h"
+
 namespace moe::kernels {
 
 struct CrossEntropyShape {
@@ -22,4 +24,14 @@ void cross_entropy_backward(CrossEntropyShape, const T* logits, const int32_t* t
                             const T* dloss, T* dlogits);
 
 }  // namespace cpu
+
+namespace cuda {
+
+// A target outside [0, V) cannot be reported from here: the loss is NaN.
+void cross_entropy_forward(CrossEntropyShape, const float* logits, const int32_t* targets, float* loss,
+                           float* lse, Stream);
+void cross_entropy_backward(CrossEntropyShape, const float* logits, const int32_t* targets, const float* lse,
+                            const float* dloss, float* dlogits, Stream);
+
+}  // namespace cuda
 }  // namespace moe::kernels

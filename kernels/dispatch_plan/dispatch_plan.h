@@ -11,6 +11,8 @@
 
 #include <cstdint>
 
+#include "core/device.h"
+
 namespace moe::kernels {
 
 struct DispatchShape {
@@ -25,4 +27,12 @@ void dispatch_plan(DispatchShape, const int32_t* expert, int32_t* offsets, int32
                    int32_t* count);
 
 }  // namespace cpu
+
+namespace cuda {
+
+// An expert outside [0, E) cannot be reported from here: its assignment is dropped and not counted.
+void dispatch_plan(DispatchShape, const int32_t* expert, int32_t* offsets, int32_t* assignment, int32_t* row,
+                   int32_t* count, Stream);
+
+}  // namespace cuda
 }  // namespace moe::kernels

@@ -6,9 +6,12 @@
 
 #include <cstdint>
 
-#include "kernels/random.h"
+#include "core/device.h"
+#include "core/philox.h"
+#include "kernels/drop_rule.h"
 
-namespace moe::kernels::cpu {
+namespace moe::kernels {
+namespace cpu {
 
 template <class T>
 void dropout_forward(int64_t n, DropRule, const RngAddress&, const T* x, T* y);
@@ -16,4 +19,12 @@ void dropout_forward(int64_t n, DropRule, const RngAddress&, const T* x, T* y);
 template <class T>
 void dropout_backward(int64_t n, DropRule, const RngAddress&, const T* dy, T* dx);
 
-}  // namespace moe::kernels::cpu
+}  // namespace cpu
+
+namespace cuda {
+
+void dropout_forward(int64_t n, DropRule, const RngAddress&, const float* x, float* y, Stream);
+void dropout_backward(int64_t n, DropRule, const RngAddress&, const float* dy, float* dx, Stream);
+
+}  // namespace cuda
+}  // namespace moe::kernels

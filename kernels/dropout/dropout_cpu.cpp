@@ -4,6 +4,7 @@
 
 #include "core/parallel.h"
 #include "kernels/dropout/dropout.h"
+#include "kernels/random.h"
 
 namespace moe::kernels::cpu {
 namespace {

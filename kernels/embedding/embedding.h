@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "core/device.h"
+
 namespace moe::kernels {
 
 struct EmbeddingShape {
@@ -20,4 +22,12 @@ template <class T>
 void embedding_backward(EmbeddingShape, const int32_t* ids, const T* dy, T* dtable);
 
 }  // namespace cpu
+
+namespace cuda {
+
+// An id outside [0, V) cannot be reported from here: its row of y is NaN, and backward passes it over.
+void embedding_forward(EmbeddingShape, const float* table, const int32_t* ids, float* y, Stream);
+void embedding_backward(EmbeddingShape, const int32_t* ids, const float* dy, float* dtable, Stream);
+
+}  // namespace cuda
 }  // namespace moe::kernels

@@ -8,6 +8,8 @@
 
 #include <cstdint>
 
+#include "core/device.h"
+
 namespace moe::kernels {
 
 struct GatherShape {
@@ -25,4 +27,11 @@ template <class T>
 void gather_backward(GatherShape, const int32_t* row, const T* drows, T* dx);
 
 }  // namespace cpu
+
+namespace cuda {
+
+void gather_forward(GatherShape, const int32_t* assignment, const float* x, float* rows, Stream);
+void gather_backward(GatherShape, const int32_t* row, const float* drows, float* dx, Stream);
+
+}  // namespace cuda
 }  // namespace moe::kernels

@@ -15,6 +15,7 @@
 
 #include <cstdint>
 
+#include "core/device.h"
 #include "core/philox.h"
 
 namespace moe::kernels {
@@ -31,7 +32,7 @@ struct RouterNoise {
   T* drawn = nullptr;           // forward draws them here, element i being normal i of `rng`; backward reads
   RngAddress rng;
 
-  const T* normal() const { return recorded ? recorded : drawn; }
+  MOE_HOST_DEVICE const T* normal() const { return recorded ? recorded : drawn; }
 };
 
 namespace cpu {
@@ -47,4 +48,14 @@ void gating_backward(GatingShape, const RouterNoise<T>&, const T* gate, const in
                      const T* probability, const T* dgate, T* dlogits, T* dnoise_logits);
 
 }  // namespace cpu
+
+namespace cuda {
+
+void gating_forward(GatingShape, const float* logits, const RouterNoise<float>&, float* gate, int32_t* expert,
+                    float* probability, Stream);
+void gating_backward(GatingShape, const RouterNoise<float>&, const float* gate, const int32_t* expert,
+                     const float* probability, const float* dgate, float* dlogits, float* dnoise_logits,
+                     Stream);
+
+}  // namespace cuda
 }  // namespace moe::kernels

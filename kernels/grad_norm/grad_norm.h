@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <span>
 
+#include "core/device.h"
+
 namespace moe::kernels {
 
 template <class T>
@@ -21,4 +23,11 @@ template <class T>
 void grad_norm(std::span<const GradSegment<T>> segments, double* norm);
 
 }  // namespace cpu
+
+namespace cuda {
+
+// *norm is the host's: this waits for the stream.
+void grad_norm(std::span<const GradSegment<float>> segments, double* norm, Stream);
+
+}  // namespace cuda
 }  // namespace moe::kernels

@@ -14,6 +14,8 @@
 
 #include <cstdint>
 
+#include "core/device.h"
+
 namespace moe::kernels {
 
 struct GroupedLinearShape {
@@ -33,4 +35,15 @@ void grouped_linear_backward(GroupedLinearShape shape, const int32_t* offsets, c
                              const T* y, const T* dy, T* dh, T* dx, T* dweight, T* dbias);
 
 }  // namespace cpu
+
+namespace cuda {
+
+// As above; dh is left alone, the products read dy and y instead.
+void grouped_linear_forward(GroupedLinearShape shape, const int32_t* offsets, const float* x,
+                            const float* weight, const float* bias, float* y, Stream);
+void grouped_linear_backward(GroupedLinearShape shape, const int32_t* offsets, const float* x,
+                             const float* weight, const float* y, const float* dy, float* dh, float* dx,
+                             float* dweight, float* dbias, Stream);
+
+}  // namespace cuda
 }  // namespace moe::kernels

@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include "core/device.h"
+
 namespace moe::kernels {
 
 struct ImportanceShape {
@@ -24,4 +26,14 @@ void importance_loss_backward(ImportanceShape, const int32_t* expert, const T* s
                               T* dgate);
 
 }  // namespace cpu
+
+namespace cuda {
+
+// An expert outside [0, E) cannot be reported from here: its gates count for no expert and get no gradient.
+void importance_loss_forward(ImportanceShape, const float* gate, const int32_t* expert, float* loss,
+                             float* slope, Stream);
+void importance_loss_backward(ImportanceShape, const int32_t* expert, const float* slope, const float* dloss,
+                              float* dgate, Stream);
+
+}  // namespace cuda
 }  // namespace moe::kernels

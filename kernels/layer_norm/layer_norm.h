@@ -10,6 +10,8 @@
 
 #include <cstdint>
 
+#include "core/device.h"
+
 namespace moe::kernels {
 
 struct LayerNormShape {
@@ -28,4 +30,13 @@ void layer_norm_backward(LayerNormShape, const T* x, const T* gain, const T* mea
                          T* dx, T* dgain, T* dbias);
 
 }  // namespace cpu
+
+namespace cuda {
+
+void layer_norm_forward(LayerNormShape, double eps, const float* x, const float* gain, const float* bias,
+                        float* y, float* mean, float* rstd, Stream);
+void layer_norm_backward(LayerNormShape, const float* x, const float* gain, const float* mean,
+                         const float* rstd, const float* dy, float* dx, float* dgain, float* dbias, Stream);
+
+}  // namespace cuda
 }  // namespace moe::kernels

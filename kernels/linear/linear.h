@@ -6,6 +6,8 @@
 
 #include <cstdint>
 
+#include "core/device.h"
+
 namespace moe::kernels {
 
 struct LinearShape {
@@ -22,4 +24,13 @@ void linear_backward(LinearShape shape, const T* x, const T* weight, const T* dy
                      T* dbias);
 
 }  // namespace cpu
+
+namespace cuda {
+
+void linear_forward(LinearShape shape, const float* x, const float* weight, const float* bias, float* y,
+                    Stream);
+void linear_backward(LinearShape shape, const float* x, const float* weight, const float* dy, float* dx,
+                     float* dweight, float* dbias, Stream);
+
+}  // namespace cuda
 }  // namespace moe::kernels

@@ -14,9 +14,11 @@
 //   dlogits[n,i] -= g;  dnoise_logits[n,i] -= g normal[n,i] sigmoid(noise_logits[n,i])
 // With k = E everyone is chosen: P = 1, and there is no gradient.
 
+#include "core/device.h"
 #include "kernels/gating/gating.h"
 
-namespace moe::kernels::cpu {
+namespace moe::kernels {
+namespace cpu {
 
 // loss [1]; slope [E], dCV^2/dLoad, is kept for backward.
 template <class T>
@@ -26,4 +28,14 @@ template <class T>
 void load_loss_backward(GatingShape, const T* logits, const RouterNoise<T>&, const T* slope, const T* dloss,
                         T* dlogits, T* dnoise_logits);
 
-}  // namespace moe::kernels::cpu
+}  // namespace cpu
+
+namespace cuda {
+
+void load_loss_forward(GatingShape, const float* logits, const RouterNoise<float>&, float* loss, float* slope,
+                       Stream);
+void load_loss_backward(GatingShape, const float* logits, const RouterNoise<float>&, const float* slope,
+                        const float* dloss, float* dlogits, float* dnoise_logits, Stream);
+
+}  // namespace cuda
+}  // namespace moe::kernels

@@ -4,8 +4,12 @@
 // A pointwise operation is one struct: its value and its derivative, shared by all devices.
 
 #include <cmath>
+#include <concepts>
 #include <cstdint>
+#include <string>
 
+#include "core/cuda_memory.h"
+#include "core/device.h"
 #include "core/parallel.h"
 #include "core/philox.h"
 
@@ -69,4 +73,29 @@ void pointwise_backward(F, int64_t n, const T* x, const T* dy, T* dx) {
 }
 
 }  // namespace cpu
+
+namespace cuda {
+
+// The structs that pointwise_cuda.cu compiles for the GPU. One of your own runs on the CPU until it is named
+// here and there.
+template <class F>
+concept Compiled = std::same_as<F, Relu> || std::same_as<F, Silu> || std::same_as<F, Softplus>;
+
+template <Compiled F>
+void pointwise_forward(F, int64_t n, const float* x, float* y, Stream);
+
+template <Compiled F>
+void pointwise_backward(F, int64_t n, const float* x, const float* dy, float* dx, Stream);
+
+// All others. Throws ErrorKind::usage.
+template <class F>
+void pointwise_forward(F, int64_t, const float*, float*, Stream) {
+  moe::cuda::refuse(std::string(F::name) + " is not among the pointwise operations compiled for the GPU");
+}
+template <class F>
+void pointwise_backward(F f, int64_t n, const float* x, const float*, float* dx, Stream stream) {
+  pointwise_forward(f, n, x, dx, stream);
+}
+
+}  // namespace cuda
 }  // namespace moe::kernels

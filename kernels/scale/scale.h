@@ -3,7 +3,10 @@
 
 #include <cstdint>
 
-namespace moe::kernels::cpu {
+#include "core/device.h"
+
+namespace moe::kernels {
+namespace cpu {
 
 template <class T>
 void scale_forward(int64_t n, double factor, const T* x, T* y);
@@ -11,4 +14,12 @@ void scale_forward(int64_t n, double factor, const T* x, T* y);
 template <class T>
 void scale_backward(int64_t n, double factor, const T* dy, T* dx);
 
-}  // namespace moe::kernels::cpu
+}  // namespace cpu
+
+namespace cuda {
+
+void scale_forward(int64_t n, double factor, const float* x, float* y, Stream);
+void scale_backward(int64_t n, double factor, const float* dy, float* dx, Stream);
+
+}  // namespace cuda
+}  // namespace moe::kernels

@@ -6,7 +6,10 @@
 
 #include <cstdint>
 
-namespace moe::kernels::cpu {
+#include "core/device.h"
+
+namespace moe::kernels {
+namespace cpu {
 
 // logits [N, E], E >= 1; loss [1]; lse [N] is kept for backward.
 template <class T>
@@ -16,4 +19,13 @@ template <class T>
 void z_loss_backward(int64_t tokens, int64_t experts, const T* logits, const T* lse, const T* dloss,
                      T* dlogits);
 
-}  // namespace moe::kernels::cpu
+}  // namespace cpu
+
+namespace cuda {
+
+void z_loss_forward(int64_t tokens, int64_t experts, const float* logits, float* loss, float* lse, Stream);
+void z_loss_backward(int64_t tokens, int64_t experts, const float* logits, const float* lse,
+                     const float* dloss, float* dlogits, Stream);
+
+}  // namespace cuda
+}  // namespace moe::kernels

@@ -1,0 +1,137 @@
+// cuBLAS thinks in columns: a row-major matrix is the transpose of what it sees. So it is asked for
+// C^T = B^T A^T, which needs no data to be moved.
+
+#include "kernels/gemm/gemm_cuda.h"
+
+#ifdef MOE_WITH_CUDA
+
+#include <cublas_v2.h>
+
+#include <algorithm>
+#include <limits>
+#include <string>
+
+#include "core/cuda_memory.h"
+#include "core/error.h"
+
+#ifdef MOE_LOAD_CUBLAS
+#include <dlfcn.h>
+#endif
+
+namespace moe::kernels::cuda {
+namespace {
+
+// The functions that are used here.
+struct Cublas {
+  decltype(&cublasCreate) create;
+  decltype(&cublasDestroy) destroy;
+  decltype(&cublasSetStream) set_stream;
+  decltype(&cublasSetWorkspace) set_workspace;
+  decltype(&cublasSetMathMode) set_math_mode;
+  decltype(&cublasSgemm) sgemm;
+  decltype(&cublasGetStatusString) status_string;
+};
+
+#ifdef MOE_LOAD_CUBLAS
+
+template <class Function>
+Function* symbol(void* library, const char* name) {
+  void* const found = dlsym(library, name);
+  if (!found) throw error(ErrorKind::resource, "cublas: {}", dlerror());
+  return reinterpret_cast<Function*>(found);
+}
+
+// The library is looked for when the first product asks for it, so that a program starts quickly, and on a
+// machine without it: where the system finds libraries, then in the folder MOE_LOAD_CUBLAS.
+Cublas load() {
+  const std::string name = "libcublas.so." + std::to_string(CUBLAS_VER_MAJOR);
+  void* library = dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (!library) library = dlopen((MOE_LOAD_CUBLAS "/" + name).c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (!library) throw error(ErrorKind::resource, "cublas: {}", dlerror());
+  return {symbol<decltype(cublasCreate)>(library, "cublasCreate_v2"),
+          symbol<decltype(cublasDestroy)>(library, "cublasDestroy_v2"),
+          symbol<decltype(cublasSetStream)>(library, "cublasSetStream_v2"),
+          symbol<decltype(cublasSetWorkspace)>(library, "cublasSetWorkspace_v2"),
+          symbol<decltype(cublasSetMathMode)>(library, "cublasSetMathMode"),
+          symbol<decltype(cublasSgemm)>(library, "cublasSgemm_v2"),
+          symbol<decltype(cublasGetStatusString)>(library, "cublasGetStatusString")};
+}
+
+#else
+
+Cublas load() {
+  return {cublasCreate,      cublasDestroy, cublasSetStream,      cublasSetWorkspace,
+          cublasSetMathMode, cublasSgemm,   cublasGetStatusString};
+}
+
+#endif
+
+// Never unloaded: threads may end after all else.
+const Cublas& cublas() {
+  static const Cublas loaded = load();
+  return loaded;
+}
+
+// cuBLAS would take memory of its own for each stream that it meets, even while a graph is captured.
+constexpr int64_t kWorkspaceBytes = int64_t{32} << 20;  // what NVIDIA advises for its largest GPUs
+
+void check(cublasStatus_t status, const char* what) {
+  if (status != CUBLAS_STATUS_SUCCESS)
+    throw error(ErrorKind::runtime, "cublas: {}: {}", what, cublas().status_string(status));
+}
+
+// One for each thread of the host, kept until the thread ends.
+class Handle {
+ public:
+  Handle() : workspace_(moe::cuda::allocate(kWorkspaceBytes)) {
+    check(cublas().create(&handle_), "cannot start");
+  }
+  ~Handle() {
+    cublas().destroy(handle_);
+    moe::cuda::release(workspace_);
+  }
+  Handle(const Handle&) = delete;
+  Handle& operator=(const Handle&) = delete;
+
+  cublasHandle_t on(Stream stream) {
+    check(cublas().set_stream(handle_, stream), "cannot use the stream");
+    check(cublas().set_workspace(handle_, workspace_, kWorkspaceBytes), "cannot use the workspace");
+    check(cublas().set_math_mode(handle_, moe::cuda::usable_precision() == Precision::fp32
+                                              ? CUBLAS_DEFAULT_MATH
+                                              : CUBLAS_TF32_TENSOR_OP_MATH),
+          "cannot use the precision");
+    return handle_;
+  }
+
+ private:
+  void* workspace_;
+  cublasHandle_t handle_ = nullptr;
+};
+
+int as_int(int64_t extent) {
+  require(extent <= std::numeric_limits<int>::max(), "gemm: an extent of {} is too large for cuBLAS", extent);
+  return static_cast<int>(std::max<int64_t>(extent, 1));
+}
+
+cublasOperation_t operation(const Matrix& m) {
+  return m.transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
+}
+
+}  // namespace
+
+void gemm(int64_t m, int64_t n, int64_t k, Matrix a, Matrix b, bool accumulate, float* c, Stream stream) {
+  if (m == 0 || n == 0) return;
+  if (k == 0) {
+    if (!accumulate) moe::cuda::fill_zero(c, m * n * static_cast<int64_t>(sizeof(float)), stream);
+    return;
+  }
+  thread_local Handle handle;
+  const float one = 1, zero = 0;
+  check(cublas().sgemm(handle.on(stream), operation(b), operation(a), as_int(n), as_int(m), as_int(k), &one,
+                       b.x, as_int(b.stride), a.x, as_int(a.stride), accumulate ? &one : &zero, c, as_int(n)),
+        "cublasSgemm");
+}
+
+}  // namespace moe::kernels::cuda
+
+#endif

@@ -1,0 +1,64 @@
+#pragma once
+// For tests of kernels::cuda functions: the same call on the CPU and on the GPU.
+
+#include <cmath>
+#include <cstring>
+#include <span>
+#include <vector>
+
+#include "core/philox.h"
+#include "core/tensor.h"
+#include "tests/catch.h"
+
+namespace moe::test {
+
+template <class T>
+Tensor on_gpu(const std::vector<T>& values) {
+  return Tensor::from(std::span<const T>(values), {static_cast<int64_t>(values.size())}).to(Device::cuda);
+}
+
+// `n` elements that a kernel is to write: all bits set, so NaN or -1.
+template <class T>
+Tensor unwritten(int64_t n) {
+  return on_gpu(std::vector<T>(static_cast<size_t>(n), [] {
+    T x;
+    std::memset(&x, 0xFF, sizeof x);
+    return x;
+  }()));
+}
+
+template <class T>
+std::vector<T> values_of(const Tensor& t) {
+  const Tensor host = t.to(Device::cpu);
+  const auto s = host.span<T>();
+  return {s.begin(), s.end()};
+}
+
+inline std::vector<float> normals(int64_t n, uint32_t stream) {
+  std::vector<float> values(static_cast<size_t>(n));
+  for (size_t i = 0; i < values.size(); ++i)
+    values[i] = static_cast<float>(random_normal({.seed = 31, .step = 0, .stream = stream}, i));
+  return values;
+}
+
+inline std::vector<int32_t> below(int32_t limit, int64_t n, uint32_t stream) {
+  std::vector<int32_t> values(static_cast<size_t>(n));
+  for (size_t i = 0; i < values.size(); ++i)
+    values[i] = static_cast<int32_t>(random_u32({.seed = 32, .step = 0, .stream = stream}, i) %
+                                     static_cast<uint32_t>(limit));
+  return values;
+}
+
+// The largest |a - b| over the largest |b|; infinite for a NaN on one side.
+inline double relative_difference(const std::vector<float>& a, const std::vector<float>& b) {
+  double most = 0, size = 0;
+  if (a.size() != b.size()) return INFINITY;
+  for (size_t i = 0; i < a.size(); ++i) {
+    const double d = std::abs(static_cast<double>(a[i]) - static_cast<double>(b[i]));
+    most = std::isnan(d) ? INFINITY : std::max(most, d);
+    size = std::max(size, std::abs(static_cast<double>(b[i])));
+  }
+  return size > 0 ? most / size : most;
+}
+
+}  // namespace moe::test

@@ -1,0 +1,10 @@
+#include "counters.h"
+
+namespace simt {
+
+Counters& counters() {
+  static Counters c;
+  return c;
+}
+
+}  // namespace simt

@@ -1,0 +1,58 @@
+#include "fault.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "block.h"
+
+namespace simt {
+namespace {
+
+constexpr size_t kMost = 64;
+
+std::vector<Fault>& faults() {
+  static std::vector<Fault> list;
+  return list;
+}
+
+}  // namespace
+
+const char* name_of(FaultKind kind) {
+  switch (kind) {
+    case FaultKind::race:
+      return "race";
+    case FaultKind::bounds:
+      return "bounds";
+    case FaultKind::uninitialised:
+      return "uninitialised";
+    case FaultKind::collective:
+      return "collective";
+    case FaultKind::barrier:
+      return "barrier";
+    case FaultKind::launch:
+      return "launch";
+    case FaultKind::stream:
+      return "stream";
+    case FaultKind::capture:
+      return "capture";
+  }
+  return "?";
+}
+
+void report(FaultKind kind, const std::string& message, const std::string& key) {
+  std::vector<Fault>& list = faults();
+  if (list.size() >= kMost) return;
+  Fault fault{kind, message, key.empty() ? message : key};
+  const auto known = [&](const Fault& f) { return f.kind == kind && f.key == fault.key; };
+  if (std::ranges::any_of(list, known)) return;
+  if (const std::string place = Block::place(); !place.empty()) fault.message = place + ": " + message;
+  list.push_back(std::move(fault));
+}
+
+std::vector<Fault> take_faults() {
+  return std::exchange(faults(), {});
+}
+
+}  // namespace simt

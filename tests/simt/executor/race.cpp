@@ -1,0 +1,231 @@
+#include "race.h"
+
+#include <fmt/format.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <map>
+#include <new>
+#include <vector>
+
+#include "block.h"
+#include "code_place.h"
+#include "fault.h"
+
+namespace simt::race {
+namespace {
+
+using watch::Access;
+
+// Who accessed, and when by the clocks that matter.
+struct Record {
+  uint32_t operation = 0;  // index into g_operations; 0 is the host, which comes before all
+  uint32_t block = 0, barriers = 0;
+  uint32_t clock = 0;  // of the lane, see Warp
+  const void* code = nullptr;
+  uint16_t thread = 0;
+  Access access = Access::none;
+  uint8_t bytes = 0;  // which of the two
+
+  bool none() const { return access == Access::none; }
+  int warp() const { return thread / 32; }
+};
+
+constexpr size_t kCellBytes = 2;
+struct Cell {
+  Record write, read, read_other_lane, read_other_warp;
+};
+
+// Cells for a piece of memory. Pages that nobody touches take no memory.
+class Shadow {
+ public:
+  explicit Shadow(size_t bytes) : bytes_((bytes + kCellBytes) / kCellBytes * sizeof(Cell)) {
+    void* const memory =
+        mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED) throw std::bad_alloc();
+    cells_ = static_cast<Cell*>(memory);  // zeros are a valid cell, without records
+  }
+  ~Shadow() { munmap(cells_, bytes_); }
+  Shadow(const Shadow&) = delete;
+  Shadow& operator=(const Shadow&) = delete;
+  Cell& operator[](size_t i) { return cells_[i]; }
+
+ private:
+  size_t bytes_;
+  Cell* cells_;
+};
+
+struct OperationEntry {
+  std::string name;
+  size_t stream;
+  uint64_t number;
+};
+
+// Vector clocks of a warp: known[l][k] is the last clock of lane k that lane l comes after; its own at
+// [l][l].
+struct Warp {
+  uint32_t known[32][32];
+};
+
+std::vector<OperationEntry> g_operations{{"the host", 0, 0}};
+uint32_t g_operation = 0;  // that runs
+Clock g_after;
+uint32_t g_barriers = 0;  // since the block began
+std::vector<Warp> g_warps;
+std::map<const std::byte*, Shadow> g_shadows;
+
+enum class Memory { shared, global };
+
+bool ordered(const Record& before, const Record& now, Memory memory) {
+  if (before.operation != now.operation) {
+    if (memory == Memory::shared || before.operation == 0) return true;
+    const OperationEntry& o = g_operations[before.operation];
+    return g_after[o.stream] >= o.number;
+  }
+  if (before.block != now.block) return memory == Memory::shared;  // which the next block gets anew
+  if (before.thread == now.thread || before.barriers != now.barriers) return true;
+  return before.warp() == now.warp() &&
+         g_warps[static_cast<size_t>(now.warp())].known[now.thread % 32][before.thread % 32] >= before.clock;
+}
+
+std::string describe(const Record& r) {
+  const char* what = r.access == Access::read    ? "read"
+                     : r.access == Access::write ? "write"
+                                                 : "atomic operation";
+  return fmt::format("{} at {}", what, place_of(r.code));
+}
+
+void check_pair(const Record& before, const Record& now, Memory memory) {
+  if (before.none() || !(before.bytes & now.bytes) || ordered(before, now, memory)) return;
+  if (before.access == Access::atomic && now.access == Access::atomic) return;
+  const std::string who =
+      before.operation != now.operation
+          ? fmt::format("{} (stream {}) and {} (stream {})", g_operations[before.operation].name,
+                        g_operations[before.operation].stream, g_operations[now.operation].name,
+                        g_operations[now.operation].stream)
+          : fmt::format("block {} thread {} and block {} thread {}", before.block, before.thread, now.block,
+                        now.thread);
+  const std::string what = fmt::format("{} and {}", describe(before), describe(now));
+  report(FaultKind::race,
+         fmt::format("{}, {} memory, are not ordered: {}", what,
+                     memory == Memory::shared ? "shared" : "global", who),
+         what);
+}
+
+void check_initialised(const Cell& cell, const Record& now, Memory memory) {
+  const Record& w = cell.write;
+  const bool written =
+      !w.none() && (memory == Memory::global || (w.operation == now.operation && w.block == now.block));
+  if (written) return;
+  const std::string what = fmt::format("{} of {} memory that nothing has written", describe(now),
+                                       memory == Memory::shared ? "shared" : "device");
+  report(FaultKind::uninitialised, what);
+}
+
+void keep_read(Cell& cell, const Record& now) {
+  const Record& last = cell.read;
+  if (!last.none()) {
+    const bool same_block = last.operation == now.operation && last.block == now.block;
+    if (!same_block || last.warp() != now.warp())
+      cell.read_other_warp = last;
+    else if (last.thread != now.thread)
+      cell.read_other_lane = last;
+  }
+  cell.read = now;
+}
+
+void check(Cell& cell, const Record& now, Memory memory) {
+  check_pair(cell.write, now, memory);
+  if (now.access != Access::write) check_initialised(cell, now, memory);
+  if (now.access == Access::read) return keep_read(cell, now);
+  check_pair(cell.read, now, memory);
+  check_pair(cell.read_other_lane, now, memory);
+  check_pair(cell.read_other_warp, now, memory);
+  cell.write = now;
+}
+
+void check(Shadow& shadow, size_t offset, size_t bytes, Record now, Memory memory) {
+  for (size_t i = offset / kCellBytes; i <= (offset + bytes - 1) / kCellBytes; ++i) {
+    const bool low = i * kCellBytes >= offset, high = i * kCellBytes + 1 < offset + bytes;
+    now.bytes = static_cast<uint8_t>(low | high << 1);
+    check(shadow[i], now, memory);
+  }
+}
+
+Record record(Access access, const void* code) {
+  Record r{.operation = g_operation, .code = code, .access = access};
+  if (const Block* const block = Block::current()) {
+    r.block = static_cast<uint32_t>(block->index());
+    r.barriers = g_barriers;
+    r.thread = static_cast<uint16_t>(block->thread());
+    r.clock = g_warps[static_cast<size_t>(r.warp())].known[r.thread % 32][r.thread % 32];
+  }
+  return r;
+}
+
+}  // namespace
+
+void begin_operation(const std::string& name, size_t stream, uint64_t number, const Clock& after) {
+  if (!watch::on()) return;
+  g_operation = static_cast<uint32_t>(g_operations.size());
+  g_operations.push_back({name, stream, number});
+  g_after = after;
+}
+
+void end_operation() {
+  g_operation = 0;
+}
+
+void begin_block(size_t threads) {
+  if (!watch::on()) return;
+  g_barriers = 0;
+  g_warps.resize((threads + 31) / 32);
+  for (Warp& w : g_warps) {
+    std::memset(w.known, 0, sizeof w.known);
+    for (int l = 0; l < 32; ++l) w.known[l][l] = 1;
+  }
+}
+
+void block_barrier() {
+  ++g_barriers;
+}
+
+// All lanes learn what any of them knows, and begin something new.
+void warp_sync(int warp, uint32_t lanes) {
+  if (!watch::on()) return;
+  auto& known = g_warps[static_cast<size_t>(warp)].known;
+  uint32_t all[32] = {};
+  for (uint32_t rest = lanes; rest; rest &= rest - 1)
+    for (int k = 0; k < 32; ++k) all[k] = std::max(all[k], known[std::countr_zero(rest)][k]);
+  for (uint32_t rest = lanes; rest; rest &= rest - 1) {
+    const int l = std::countr_zero(rest);
+    std::memcpy(known[l], all, sizeof all);
+    ++known[l][l];
+  }
+}
+
+void check_shared(const void* p, size_t bytes, Access access, const void* code) {
+  static Shadow shadow(shared_memory::kArena);
+  const auto offset = static_cast<size_t>(static_cast<const std::byte*>(p) - shared_memory::arena().begin);
+  check(shadow, offset, bytes, record(access, code), Memory::shared);
+}
+
+void check_global(Range allocation, const void* p, size_t bytes, Access access, const void* code) {
+  static const std::byte* last = nullptr;
+  static Shadow* last_shadow = nullptr;
+  if (last != allocation.begin || !g_shadows.contains(allocation.begin)) {
+    const auto size = static_cast<size_t>(allocation.end - allocation.begin);
+    last_shadow = &g_shadows.try_emplace(allocation.begin, size).first->second;
+    last = allocation.begin;
+  }
+  const auto offset = static_cast<size_t>(static_cast<const std::byte*>(p) - allocation.begin);
+  check(*last_shadow, offset, bytes, record(access, code), Memory::global);
+}
+
+void forget(Range allocation) {
+  g_shadows.erase(allocation.begin);
+}
+
+}  // namespace simt::race

@@ -1,0 +1,40 @@
+#pragma once
+// The race detector: two accesses to one byte by different threads, one of them a write, not both atomic,
+// that nothing orders. It looks at order, not at time, so it finds a race in a run in which nothing went
+// wrong.
+//
+// What orders accesses:
+//   threads of a block          a block barrier
+//   lanes of a warp             also a __syncwarp that both take part in; shuffles and votes order nothing
+//   blocks of a grid            nothing
+//   kernels, copies, the host   streams, events and waiting (stream.h)
+// Reading what no thread of the block (shared memory) or nothing at all (device memory) has written is
+// reported too.
+//
+// For every two bytes of memory that is used, the shadow keeps the last write and up to three reads: the last
+// one, the last by another lane of that warp, the last from another warp. A write is checked against all, so
+// a race with an older read of the same kind can go unseen, one pattern of accesses with all its threads
+// hardly.
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "shared.h"
+#include "stream.h"
+#include "watch.h"
+
+namespace simt::race {
+
+// The operation of this number in its stream runs from now on, after those of the clock.
+void begin_operation(const std::string& name, size_t stream, uint64_t number, const Clock& after);
+void end_operation();
+void begin_block(size_t threads);
+void block_barrier();
+void warp_sync(int warp, uint32_t lanes);
+
+void check_shared(const void* p, size_t bytes, watch::Access, const void* code);
+void check_global(Range allocation, const void* p, size_t bytes, watch::Access, const void* code);
+void forget(Range allocation);
+
+}  // namespace simt::race

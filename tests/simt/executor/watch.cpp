@@ -1,0 +1,81 @@
+#include "watch.h"
+
+#include <fmt/format.h>
+
+#include "block.h"
+#include "code_place.h"
+#include "fault.h"
+#include "memory.h"
+#include "race.h"
+#include "traffic.h"
+
+// The program's own image, from its code to its variables: set by the linker.
+extern "C" const char __executable_start, _end;
+
+namespace simt::watch {
+namespace {
+
+bool g_on = false;
+Range g_last;  // the allocation of the last access
+
+bool inside(const Range& r, const void* p) {
+  return p >= r.begin && p < r.end;
+}
+
+const char* name_of(Access a) {
+  return a == Access::read ? "read" : a == Access::write ? "write" : "atomic operation";
+}
+
+void report_bounds(size_t bytes, Access access, const void* code, const char* why) {
+  report(FaultKind::bounds,
+         fmt::format("{} of {} bytes at {} {}", name_of(access), bytes, place_of(code), why));
+}
+
+}  // namespace
+
+bool on() {
+  return g_on;
+}
+
+void switch_on() {
+  g_on = true;
+}
+
+void access(const void* p, size_t bytes, Access access, const void* code) {
+  if (!Executor::running) access_for_thread(p, bytes, access, code);
+}
+
+void access_for_thread(const void* p, size_t bytes, Access access, const void* code) {
+  const Block* const block = Block::current();
+  if (!g_on || !block || block->on_stack(p)) return;
+  const Executor executor;
+  if (inside(shared_memory::arena(), p)) {
+    if (!shared_memory::allowed(p, bytes))
+      return report_bounds(bytes, access, code, "leaves its variable in shared memory");
+    race::check_shared(p, bytes, access, code);
+    return traffic::shared(p, bytes, code);
+  }
+  if (!inside(g_last, p)) g_last = device_memory::find(p);
+  if (!g_last.begin) {
+    const bool constant = (p >= &__executable_start && p < &_end) || inside(block->grid().arguments, p);
+    if (constant) return;
+    return report_bounds(bytes, access, code, "is no access to device memory");
+  }
+  if (static_cast<const std::byte*>(p) + bytes > g_last.end)
+    return report_bounds(bytes, access, code, "runs over the end of its allocation");
+  race::check_global(g_last, p, bytes, access, code);
+  traffic::global(p, bytes, access, code);
+}
+
+void copy(const void* p, size_t bytes, bool write) {
+  if (!g_on || bytes == 0) return;
+  if (const Range range = device_memory::find(p); range.begin)
+    race::check_global(range, p, bytes, write ? Access::write : Access::read, nullptr);
+}
+
+void forget(Range range) {
+  g_last = {};
+  race::forget(range);
+}
+
+}  // namespace simt::watch

@@ -1,0 +1,349 @@
+// Does the executor find what it promises to find? Each kernel is there twice, with a fault and, as `right`,
+// without.
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "core/error.h"
+#include "kernels/gpu.h"
+#include "kernels/mma.h"
+#include "tests/catch.h"
+#include "tests/simt/executor/fault.h"
+#include "tests/simt/kernel_run.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
+
+namespace moe::test {
+namespace {
+
+using simt::FaultKind;
+
+// Takes all faults: whether one is of this kind. One mistake may show as several.
+bool found(FaultKind kind) {
+  const std::vector<simt::Fault> faults = simt::take_faults();
+  return std::ranges::any_of(faults, [&](const simt::Fault& f) { return f.kind == kind; });
+}
+
+// Runs both forms over x = 0, 1, .. and y, both of 64 elements: the faulty one must be found, the right one
+// has none.
+template <auto faulty, auto right>
+void check_finds(FaultKind kind, const gpu::LaunchConfig& config) {
+  Buffer<int> x(64), y(64);
+  for (int i = 0; i < 64; ++i) x[i] = y[i] = i;
+  run<right>(config, x.data(), y.data());
+  CHECK(simt::take_faults().empty());
+  run<faulty>(config, x.data(), y.data());
+  CHECK(found(kind));
+}
+
+#define CHECK_FINDS(kind, kernel, ...) check_finds<kernel<false>, kernel<true>>(kind, {__VA_ARGS__})
+
+// --- races ---
+
+template <bool right>
+__global__ void read_after_write_kernel(const int* x, int* y) {
+  SHARED(tile, int[64]);
+  tile[threadIdx.x] = x[threadIdx.x];
+  if (right) __syncthreads();
+  y[threadIdx.x] = tile[63 - threadIdx.x];
+}
+
+template <bool right>
+__global__ void write_after_read_kernel(const int* x, int* y) {
+  SHARED(tile, int[1]);
+  for (int i = 0; i < 3; ++i) {
+    if (threadIdx.x == 0) tile[0] = x[i];
+    __syncthreads();
+    y[threadIdx.x] = tile[0];
+    if (right) __syncthreads();
+  }
+}
+
+template <bool right>
+__global__ void lost_update_kernel(const int*, int* y) {
+  if (right)
+    atomicAdd(y, 1);
+  else
+    *y += 1;
+}
+
+template <bool right>
+__global__ void same_value_kernel(const int* x, int* y) {
+  if (!right || threadIdx.x == 0) y[0] = x[0];
+}
+
+template <bool right>
+__global__ void syncwarp_kernel(const int* x, int* y) {
+  SHARED(tile, int[32]);
+  tile[threadIdx.x] = x[threadIdx.x];
+  const int other = __shfl_xor_sync(~0u, x[threadIdx.x], 1);  // which orders nothing
+  if (right) __syncwarp();
+  y[threadIdx.x] = tile[threadIdx.x ^ 1] + other;
+}
+
+// Half a warp waits for itself, and reads what the other half wrote.
+template <bool right>
+__global__ void half_syncwarp_kernel(const int* x, int* y) {
+  SHARED(tile, int[32]);
+  tile[threadIdx.x] = x[threadIdx.x];
+  __syncwarp(threadIdx.x < 16 ? 0xFFFFu : 0xFFFF0000u);
+  y[threadIdx.x] = tile[right ? threadIdx.x ^ 1 : threadIdx.x ^ 16];
+}
+
+template <bool right>
+__global__ void between_blocks_kernel(const int*, int* y) {
+  y[blockIdx.x] = 1;
+  y[32 + blockIdx.x] = y[right ? blockIdx.x : 0];
+}
+
+template <bool right>
+__global__ void neighbour_bytes_kernel(const int*, int* y) {
+  auto* const halves = reinterpret_cast<unsigned short*>(y);
+  halves[threadIdx.x] = 1;
+  if (!right && threadIdx.x == 7) halves[6] = 2;
+}
+
+// --- bounds ---
+
+template <bool right>
+__global__ void global_write_kernel(const int*, int* y) {
+  y[threadIdx.x + !right] = 1;
+}
+
+template <bool right>
+__global__ void global_read_kernel(const int* x, int* y) {
+  y[threadIdx.x] = x[threadIdx.x + !right];
+}
+
+template <bool right>
+__global__ void shared_write_kernel(const int*, int* y) {
+  SHARED(tile, int[32]);
+  SHARED(next, int[32]);
+  next[threadIdx.x] = 1;
+  int* const p = tile;
+  p[threadIdx.x + !right] = 2;
+  y[threadIdx.x] = next[threadIdx.x];
+}
+
+template <bool right>
+__global__ void shared_read_kernel(const int*, int* y) {
+  SHARED(tile, int[32]);
+  tile[threadIdx.x] = 2;
+  const int* const p = tile;
+  y[threadIdx.x] = right || threadIdx.x != 31 ? p[threadIdx.x] : p[32];
+}
+
+__global__ void copy_kernel(const int* x, int* y) {
+  *y = *x;
+}
+
+// --- memory that nothing has written ---
+
+template <bool right>
+__global__ void unwritten_shared_kernel(const int*, int* y) {
+  SHARED(tile, int[33]);
+  tile[threadIdx.x] = 1;
+  y[threadIdx.x] = tile[right ? threadIdx.x : 32];
+}
+
+// --- collectives and barriers ---
+
+template <bool right>
+__global__ void lane_outside_mask_kernel(const int*, int* y) {
+  if (threadIdx.x < 16) y[threadIdx.x] = __shfl_xor_sync(0xFFFFu, 1, right ? 8 : 16);
+}
+
+template <bool right>
+__global__ void not_in_own_mask_kernel(const int*, int* y) {
+  y[threadIdx.x] = __any_sync(right ? ~0u : ~(1u << 3), 1);
+}
+
+template <bool right>
+__global__ void left_lane_kernel(const int*, int* y) {
+  if (threadIdx.x >= 20) return;
+  y[threadIdx.x] = __shfl_down_sync(right ? 0xFFFFFu : ~0u, 1, 16, right ? 4 : 32);
+}
+
+template <bool right>
+__global__ void different_collectives_kernel(const int*, int* y) {
+  if (right || threadIdx.x % 2)
+    y[threadIdx.x] = __shfl_xor_sync(~0u, 1, 1);
+  else
+    y[threadIdx.x] = __shfl_sync(~0u, 1, 1);
+}
+
+template <bool right>
+__global__ void different_barriers_kernel(const int*, int* y) {
+  if (right || threadIdx.x < 32)
+    __syncthreads();
+  else
+    __syncthreads();
+  y[threadIdx.x] = 1;
+}
+
+template <bool right>
+__global__ void deadlock_kernel(const int*, int* y) {
+  if (right || threadIdx.x == 5) __syncthreads();
+  y[threadIdx.x] = __shfl_sync(~0u, 1, 0);
+}
+
+template <bool right>
+__global__ void left_mma_kernel(const int*, int* y) {
+  if (!right && threadIdx.x == 31) return;
+  float c[4] = {};
+  gpu::mma_bf16(c, {1, 2, 3, 4}, {5, 6});
+  y[threadIdx.x] = static_cast<int>(c[0]);
+}
+
+__global__ void static_shared_kernel(int* y) {
+  SHARED(tile, int[13000]);
+  tile[threadIdx.x] = 1;
+  y[0] = tile[0];
+}
+
+__global__ void dynamic_shared_kernel(int* y) {
+  DYNAMIC_SHARED(int, tile);
+  if (threadIdx.x) return;
+  tile[0] = 1;
+  y[0] = tile[0];
+}
+
+}  // namespace
+
+TEST_CASE("races are found, ordered accesses are none", "[simt][faults]") {
+  if (!simt::watch::on()) return;  // in the other program
+  CHECK_FINDS(FaultKind::race, read_after_write_kernel, 1, 64);
+  CHECK_FINDS(FaultKind::race, write_after_read_kernel, 1, 64);
+  CHECK_FINDS(FaultKind::race, lost_update_kernel, 4, 64);
+  CHECK_FINDS(FaultKind::race, same_value_kernel, 1, 64);
+  CHECK_FINDS(FaultKind::race, syncwarp_kernel, 1, 32);
+  CHECK_FINDS(FaultKind::race, half_syncwarp_kernel, 1, 32);
+  CHECK_FINDS(FaultKind::race, between_blocks_kernel, 8, 1);
+  CHECK_FINDS(FaultKind::race, neighbour_bytes_kernel, 1, 8);
+}
+
+TEST_CASE("a race's report names kernel, places and threads", "[simt][faults]") {
+  if (!simt::watch::on()) return;
+  Buffer<int> x(64), y(64);
+  run<read_after_write_kernel<false>>({1, 64}, x.data(), y.data());
+  const std::vector<simt::Fault> faults = simt::take_faults();
+  const auto race = std::ranges::find(faults, FaultKind::race, &simt::Fault::kind);
+  REQUIRE(race != faults.end());
+  const std::string& message = race->message;
+  INFO(message);
+  CHECK(message.find("read_after_write_kernel<false>, block (0,0,0), thread (") == 0);
+  CHECK(message.find("shared memory, are not ordered: block 0 thread ") != std::string::npos);
+  CHECK(message.find("write at ") != std::string::npos);
+}
+
+TEST_CASE("accesses outside are found where the kernel is watched", "[simt][faults]") {
+  if (!simt::watch::on()) return;
+  CHECK_FINDS(FaultKind::bounds, global_read_kernel, 1, 64);
+  CHECK_FINDS(FaultKind::bounds, shared_read_kernel, 1, 32);
+  int host = 7;
+  Buffer<int> y(1);
+  run<copy_kernel>({1, 1}, &host, y.data());
+  CHECK(found(FaultKind::bounds));
+}
+
+TEST_CASE("reading what nothing has written is found", "[simt][faults]") {
+  if (!simt::watch::on()) return;
+  CHECK_FINDS(FaultKind::uninitialised, unwritten_shared_kernel, 1, 32);
+  int *x = nullptr, *y = nullptr;
+  cudaMalloc(reinterpret_cast<void**>(&x), sizeof *x);
+  cudaMalloc(reinterpret_cast<void**>(&y), sizeof *y);
+  run<copy_kernel>({1, 1}, x, y);
+  CHECK(found(FaultKind::uninitialised));
+  cudaMemset(x, 0, sizeof *x);
+  run<copy_kernel>({1, 1}, x, y);
+  CHECK_FALSE(found(FaultKind::uninitialised));
+  cudaFree(x);
+  cudaFree(y);
+}
+
+#if defined(__SANITIZE_ADDRESS__)
+TEST_CASE("AddressSanitizer guards both ends of device memory", "[simt][faults]") {
+  Buffer<int> x(5);
+  CHECK_FALSE(__asan_address_is_poisoned(x.data() + 4));
+  CHECK(__asan_address_is_poisoned(x.data() + 5));
+  CHECK(__asan_address_is_poisoned(x.data() - 1));
+}
+#else  // it would stop at them
+TEST_CASE("writes outside are found by red zones", "[simt][faults]") {
+  CHECK_FINDS(FaultKind::bounds, global_write_kernel, 1, 64);
+  CHECK_FINDS(FaultKind::bounds, shared_write_kernel, 1, 32);
+}
+
+TEST_CASE("shared memory is NaN when a block begins", "[simt][faults]") {
+  if (simt::watch::on()) return;  // where it is an error to look
+  Buffer<int> x(64), y(64);
+  run<unwritten_shared_kernel<false>>({2, 32}, x.data(), y.data());
+  CHECK(y[0] == -1);
+}
+#endif
+
+TEST_CASE("collectives among the wrong lanes are found", "[simt][faults]") {
+  CHECK_FINDS(FaultKind::collective, lane_outside_mask_kernel, 1, 32);
+  CHECK_FINDS(FaultKind::collective, left_lane_kernel, 1, 32);
+  CHECK_FINDS(FaultKind::collective, different_collectives_kernel, 1, 32);
+  CHECK_FINDS(FaultKind::collective, left_mma_kernel, 1, 32);
+}
+
+TEST_CASE("barriers that not all threads reach together are found", "[simt][faults]") {
+  CHECK_FINDS(FaultKind::barrier, different_barriers_kernel, 1, 64);
+}
+
+TEST_CASE("a lane that is not in its own mask is found", "[simt][faults]") {
+  Buffer<int> x(32), y(32);
+  run<not_in_own_mask_kernel<false>>({1, 32}, x.data(), y.data());
+  CHECK_FALSE(simt::take_faults().empty());
+  run<not_in_own_mask_kernel<true>>({1, 32}, x.data(), y.data());
+  CHECK(simt::take_faults().empty());
+}
+
+TEST_CASE("a deadlock ends the kernel and tells who waits where", "[simt][faults]") {
+  Buffer<int> x(64), y(64);
+  gpu::launch<deadlock_kernel<false>>({1, 64}, x.data(), y.data());
+  CHECK(cudaDeviceSynchronize() == cudaErrorLaunchFailure);
+  const std::vector<simt::Fault> faults = simt::take_faults();
+  REQUIRE(faults.size() == 1);
+  INFO(faults[0].message);
+  CHECK(faults[0].message.find("threads 0-4 wait in __shfl_sync with mask ffffffff at faults_test.cu:") !=
+        std::string::npos);
+  CHECK(faults[0].message.find("threads 5-5 wait at the block barrier at faults_test.cu:") !=
+        std::string::npos);
+  CHECK(faults[0].message.find("threads 32-63 have left the kernel") != std::string::npos);
+  run<deadlock_kernel<true>>({1, 64}, x.data(), y.data());  // all is well afterwards
+  CHECK(simt::take_faults().empty());
+}
+
+TEST_CASE("launches that no GPU would take throw and name the kernel", "[simt][faults]") {
+  Buffer<int> y(1);
+  const auto refused = [&](const gpu::LaunchConfig& config) {
+    bool thrown = false;
+    try {
+      gpu::launch<dynamic_shared_kernel>(config, y.data());
+    } catch (const Error& e) {
+      thrown = e.kind() == ErrorKind::resource &&
+               std::string(e.what()) == "dynamic_shared_kernel: invalid configuration argument";
+    }
+    return thrown && found(FaultKind::launch);
+  };
+  CHECK(refused({1, 1025}));
+  CHECK(refused({1, dim3(1, 1, 65)}));
+  CHECK(refused({dim3(1, 65536), 1}));
+  CHECK(refused({1, 1, (99 << 10) + 1}));
+  run<dynamic_shared_kernel>({1, 1024, 99 << 10}, y.data());
+  CHECK_FALSE(found(FaultKind::launch));
+}
+
+TEST_CASE("more static shared memory than a block gets is found", "[simt][faults]") {
+  Buffer<int> y(1);
+  run<static_shared_kernel>({1, 1}, y.data());
+  CHECK(found(FaultKind::launch));
+}
+
+}  // namespace moe::test
