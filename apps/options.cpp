@@ -146,10 +146,10 @@ std::string resume_command(const TrainOptions& o) {
 }
 
 Device choose_device(const std::string& name, std::string& why) {
-  if (name == "cuda" && !kWithCuda)
-    throw error(ErrorKind::usage,
-                "--device cuda: this build has no CUDA kernels; configure with -DMOE_CUDA=ON");
-  why = name != "auto" ? "as asked" : "this build has no CUDA kernels";
+  const char* const reason =
+      kWithCuda ? "training does not use the CUDA kernels yet" : "this build has no CUDA kernels";
+  if (name == "cuda") throw error(ErrorKind::usage, "--device cuda: {}", reason);
+  why = name != "auto" ? "as asked" : reason;
   return Device::cpu;
 }
 

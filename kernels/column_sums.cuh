@@ -5,8 +5,6 @@
 // column are added up in a fixed tree. Many rows are first cut into runs, one block each, whose sums are then
 // the rows of a second launch. How the rows are cut depends on their number alone.
 
-#include <utility>
-
 #include "core/device.h"
 #include "kernels/grid.cuh"
 #include "kernels/scratch.cuh"

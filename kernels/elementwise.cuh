@@ -3,8 +3,6 @@
 //
 // A thread owns four neighbouring elements of each output; everything is read once and written once.
 
-#include <utility>
-
 #include "core/device.h"
 #include "kernels/grid.cuh"
 #include "kernels/vectors.cuh"

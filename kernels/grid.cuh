@@ -14,9 +14,19 @@ inline unsigned blocks_for(int64_t items, int64_t each) {
   return static_cast<unsigned>((items + each - 1) / each);
 }
 
-// This thread's index over the whole grid, x alone.
+// This thread's index over the whole grid, x alone, and its warp's.
 __device__ inline int64_t global_thread() {
   return static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+}
+__device__ inline int64_t global_warp() {
+  return global_thread() / kWarp;
+}
+
+// body(c, left) for every fourth column c of a row that this lane of its warp has: columns c .. c+3, of which
+// `left` exist. A warp reads 128 neighbouring columns at once.
+template <class Body>
+__device__ void each_piece(int64_t dim, Body body) {
+  for (int64_t c = 4 * (threadIdx.x % kWarp); c < dim; c += 4 * kWarp) body(c, dim - c);
 }
 
 }  // namespace moe::kernels::cuda

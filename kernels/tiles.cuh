@@ -195,9 +195,9 @@ struct Tf32Tile {
 struct Bf16Tile {
   // [i][l], rows 48 bytes apart, or [l][i], rows 144 bytes apart: then eight rows of 16 bytes lie on 32
   // banks.
-  static constexpr int kAlongPitch = kSlice + 8, kDownPitch = kTile + 8;
+  static constexpr int kAlongPitch = (kSlice + 8) / 2, kDownPitch = (kTile + 8) / 2;  // in pairs
   struct alignas(16) Slice {
-    uint16_t at[kTile * kAlongPitch];
+    unsigned at[kTile * kAlongPitch];  // pairs of neighbours in a row
   };
   static_assert(kSlice * kDownPitch <= kTile * kAlongPitch);
   union Memory {
@@ -209,7 +209,7 @@ struct Bf16Tile {
   static __device__ void put(const float (&v)[4], Slice& to) {
     const int row = row_of_share(kAlongRows), column = column_of_share(kAlongRows);
     const unsigned low = pair(v[0], v[1]), high = pair(v[2], v[3]);
-    *reinterpret_cast<uint2*>(&to.at[row * (kAlongRows ? kAlongPitch : kDownPitch) + column]) =
+    *reinterpret_cast<uint2*>(&to.at[row * (kAlongRows ? kAlongPitch : kDownPitch) + column / 2]) =
         make_uint2(low, high);
   }
 
@@ -219,9 +219,9 @@ struct Bf16Tile {
   template <bool kAlongRows>
   static __device__ void fragment(const Slice& from, int i, int l, unsigned (&r)[4]) {
     if constexpr (kAlongRows)
-      gpu::ldmatrix_x4(r, &from.at[i * kAlongPitch + l]);
+      gpu::ldmatrix_x4(r, &from.at[i * kAlongPitch + l / 2]);
     else
-      gpu::ldmatrix_x4_trans(r, &from.at[l * kDownPitch + i]);
+      gpu::ldmatrix_x4_trans(r, &from.at[l * kDownPitch + i / 2]);
   }
 
   template <bool kARows, bool kBRows>

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Does every CUDA kernel compile without a warning for each generation of GPU we mean to run on? Needs nvcc but
-# no GPU. Skipped (77) where there is nothing to compile or no nvcc.
+# Does every CUDA kernel compile without a warning for each generation of GPU we mean to run on, and keep all it has in
+# registers: no stack, no spills? Needs nvcc but no GPU. Skipped (77) where there is nothing to compile or no nvcc.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -25,13 +25,26 @@ for arch in 75 80 90 120; do
   fi
 done
 
-# The kernels side by side, one to a core. The objects are of no use, but a compiler cache needs them.
+# The files side by side, one to a core. The objects are of no use, but a compiler cache needs them.
 objects=$(mktemp -d)
 trap 'rm -rf "$objects"' EXIT
-compile=("$nvcc" -std=c++20 -O3 -I. --Werror=all-warnings -Xcompiler=-Wall,-Wextra,-Werror "${targets[@]}")
+compile=("$nvcc" -std=c++20 -O3 -I. --Werror=all-warnings -Xcompiler=-Wall,-Wextra,-Werror -Xptxas=-v "${targets[@]}")
 ! command -v ccache > /dev/null || compile=(ccache "${compile[@]}")
 export objects
+compile_one() { # COMMAND... FILE
+  local file=${!#} log
+  log=$objects/$(basename "$file").log
+  "${@:1:$#-1}" -c "$file" -o "${log%.log}.o" > "$log" 2>&1 || { grep -v '^ptxas info' "$log" >&2; return 1; }
+}
+export -f compile_one
 printf '%s\0' "${kernels[@]}" |
-  xargs -0 -n 1 -P "$(nproc)" bash -c '"${@:1:$#-1}" -c "${!#}" -o "$objects/$(basename "${!#}").o"' compile \
-    "${compile[@]}"
-echo "${#kernels[@]} CUDA kernels compiled for ${#targets[@]} kinds of GPU"
+  xargs -0 -n 1 -P "$(nproc)" bash -c 'compile_one "$@"' compile_one "${compile[@]}"
+
+# Of each kernel ptxas says "Compiling entry function 'NAME' for 'sm_80'", then its stack and spills.
+cat "$objects"/*.log | awk '
+  /Compiling entry function/ { name = $(NF - 2); arch = $NF; ++kernels }
+  /bytes stack frame/ && !/ 0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads/ {
+    print name " for " arch ":" $0; ++bad
+  }
+  END { printf "%d kernels, %d of them with a stack or spills\n", kernels, bad; exit bad > 0 || kernels == 0 }'
+echo "${#kernels[@]} CUDA sources compiled for ${#targets[@]} kinds of GPU"

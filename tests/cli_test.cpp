@@ -95,7 +95,7 @@ TEST_CASE("what makes no sense on the command line is a usage error, code 2", "[
   refused({"--config", "missing.json"}, "missing.json");
   write(shop / "bad.json", "{\"format\": 1");
   refused({"--config", "bad.json"}, "bad.json");
-  if (!kWithCuda) refused({"--device", "cuda"}, "CUDA");
+  refused({"--device", "cuda"}, "CUDA");
   check_refused(shop, {"generate", "--top-p", "2"}, 2, "--top-p");
   check_refused(shop, {"generate", "--temperature", "-1"}, 2, "--temperature");
   check_refused(shop, {"generate", "--tokens", "-1"}, 2, "--tokens");

@@ -1,4 +1,4 @@
-// Forward: a thread owns four elements of a row of y. Backward: four elements of dx; for dbias see
+// Forward: a warp owns a row of y. Backward: a thread owns four elements of dx; for dbias see
 // column_sums.cuh.
 
 #include "kernels/add_bias/add_bias.h"
@@ -8,18 +8,19 @@
 namespace moe::kernels::cuda {
 namespace {
 
-constexpr int kThreads = 256;
+constexpr int kWarps = 8, kThreads = kWarps * kWarp;
 
 __global__ void add_bias_kernel(AddBiasShape s, bool vectors, const float* x, const float* bias, float* y) {
-  const int64_t pieces = (s.dim + 3) / 4, item = global_thread();
-  if (item >= s.rows * pieces) return;
-  const int64_t c = item % pieces * 4, at = item / pieces * s.dim + c;
-  float v[4], b[4];
-  load4(x + at, s.dim - c, vectors, v);
-  load4(bias + c, s.dim - c, vectors, b);
+  const int64_t n = global_warp();
+  if (n >= s.rows) return;
+  each_piece(s.dim, [&](int64_t c, int64_t left) {
+    float v[4], b[4];
+    load4(x + n * s.dim + c, left, vectors, v);
+    load4(bias + c, left, vectors, b);
 #pragma unroll
-  for (int j = 0; j < 4; ++j) v[j] += b[j];
-  store4(y + at, s.dim - c, vectors, v);
+    for (int j = 0; j < 4; ++j) v[j] += b[j];
+    store4(y + n * s.dim + c, left, vectors, v);
+  });
 }
 
 // in = dx, dy
@@ -33,8 +34,8 @@ struct Sum {
 }  // namespace
 
 void add_bias_forward(AddBiasShape s, const float* x, const float* bias, float* y, Stream stream) {
-  const int64_t items = s.rows * ((s.dim + 3) / 4);
-  gpu::launch<add_bias_kernel>({blocks_for(items, kThreads), kThreads, 0, stream}, s,
+  if (s.dim == 0) return;
+  gpu::launch<add_bias_kernel>({blocks_for(s.rows, kWarps), kThreads, 0, stream}, s,
                                in_vectors(s.dim, x, bias, y), x, bias, y);
 }
 

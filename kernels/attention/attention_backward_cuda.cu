@@ -95,8 +95,9 @@ struct Rows {
         y(head.of_rows(a.s, a.y, a.vectors)) {}
 };
 
+// Two blocks a processor at least, as in forward: so the compiler has registers enough.
 template <class T>
-__global__ void __launch_bounds__(kThreads) attention_dq_kernel(Arguments a) {
+__global__ void __launch_bounds__(kThreads, 2) attention_dq_kernel(Arguments a) {
   DYNAMIC_SHARED(BackwardMemory<T>, memory);
   const Lane lane;
   const Head head(a.s);
@@ -145,7 +146,7 @@ __global__ void __launch_bounds__(kThreads) attention_dq_kernel(Arguments a) {
 }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads) attention_dkv_kernel(Arguments a) {
+__global__ void __launch_bounds__(kThreads, 2) attention_dkv_kernel(Arguments a) {
   constexpr int kRows = T::kKeys / (kWarps * kLanesY);  // keys a lane owns
   DYNAMIC_SHARED(BackwardMemory<T>, memory);
   const Lane lane;

@@ -38,7 +38,7 @@ struct Exponentials {
 __global__ void __launch_bounds__(kThreads)
     cross_entropy_forward_kernel(CrossEntropyShape s, bool vectors, const float* logits,
                                  const int32_t* targets, float* term, float* lse) {
-  const int64_t n = global_thread() / kWarp;
+  const int64_t n = global_warp();
   if (n >= s.rows) return;
   const int lane = threadIdx.x % kWarp;
   const float* row = logits + n * s.symbols;
@@ -61,7 +61,7 @@ __global__ void __launch_bounds__(kThreads)
     cross_entropy_backward_kernel(CrossEntropyShape s, bool vectors, const float* logits,
                                   const int32_t* targets, const float* lse, const float* dloss,
                                   float* dlogits) {
-  const int64_t n = global_thread() / kWarp;
+  const int64_t n = global_warp();
   if (n >= s.rows) return;
   const float weight = *dloss / static_cast<float>(s.rows), shift = lse[n];
   const int64_t target = targets[n];

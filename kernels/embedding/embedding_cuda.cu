@@ -1,4 +1,4 @@
-// Forward: a thread owns four elements of a row of y. Backward: a warp owns 128 columns of the row of dtable
+// Forward: a warp owns a row of y. Backward: a warp owns 128 columns of the row of dtable
 // that is named by position n, if no earlier position names it; it looks through the ids, 32 at a time, and
 // adds the rows of dy that belong to it as it finds them, n ascending as on the CPU, so the bits are the
 // same. Every element of dy is read once; the ids are read up to N/32 times by every position's warps, from
@@ -11,22 +11,24 @@
 namespace moe::kernels::cuda {
 namespace {
 
-constexpr int kThreads = 256, kColumns = 4 * kWarp;
+constexpr int kWarps = 8, kThreads = kWarps * kWarp, kColumns = 4 * kWarp;
 
 __global__ void embedding_forward_kernel(EmbeddingShape s, bool vectors, const float* table,
                                          const int32_t* ids, float* y) {
-  const int64_t pieces = (s.dim + 3) / 4, item = global_thread();
-  if (item >= s.rows * pieces) return;
-  const int64_t n = item / pieces, c = item % pieces * 4;
+  const int64_t n = global_warp();
+  if (n >= s.rows) return;
   const int32_t id = ids[n];
-  float v[4] = {NAN, NAN, NAN, NAN};
-  if (id >= 0 && id < s.symbols) load4(table + id * s.dim + c, s.dim - c, vectors, v);
-  store4(y + n * s.dim + c, s.dim - c, vectors, v);
+  const float* const from = id >= 0 && id < s.symbols ? table + id * s.dim : nullptr;
+  each_piece(s.dim, [&](int64_t c, int64_t left) {
+    float v[4] = {NAN, NAN, NAN, NAN};
+    if (from) load4(from + c, left, vectors, v);
+    store4(y + n * s.dim + c, left, vectors, v);
+  });
 }
 
 __global__ void embedding_backward_kernel(EmbeddingShape s, bool vectors, const int32_t* ids, const float* dy,
                                           float* dtable) {
-  const int64_t groups = (s.dim + kColumns - 1) / kColumns, item = global_thread() / kWarp;
+  const int64_t groups = (s.dim + kColumns - 1) / kColumns, item = global_warp();
   if (item >= s.rows * groups) return;
   const int lane = threadIdx.x % kWarp;
   const int64_t n = item / groups, c = item % groups * kColumns + 4 * lane;
@@ -53,15 +55,15 @@ __global__ void embedding_backward_kernel(EmbeddingShape s, bool vectors, const 
 }  // namespace
 
 void embedding_forward(EmbeddingShape s, const float* table, const int32_t* ids, float* y, Stream stream) {
-  const int64_t items = s.rows * ((s.dim + 3) / 4);
-  gpu::launch<embedding_forward_kernel>({blocks_for(items, kThreads), kThreads, 0, stream}, s,
+  if (s.dim == 0) return;
+  gpu::launch<embedding_forward_kernel>({blocks_for(s.rows, kWarps), kThreads, 0, stream}, s,
                                         in_vectors(s.dim, table, y), table, ids, y);
 }
 
 void embedding_backward(EmbeddingShape s, const int32_t* ids, const float* dy, float* dtable, Stream stream) {
   if (!dtable) return;
   const int64_t warps = s.rows * ((s.dim + kColumns - 1) / kColumns);
-  gpu::launch<embedding_backward_kernel>({blocks_for(warps * kWarp, kThreads), kThreads, 0, stream}, s,
+  gpu::launch<embedding_backward_kernel>({blocks_for(warps, kWarps), kThreads, 0, stream}, s,
                                          in_vectors(s.dim, dy, dtable), ids, dy, dtable);
 }
 

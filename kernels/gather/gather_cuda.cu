@@ -8,49 +8,51 @@
 namespace moe::kernels::cuda {
 namespace {
 
-constexpr int kThreads = 256;
+constexpr int kWarps = 8, kThreads = kWarps * kWarp;
 
 __global__ void gather_forward_kernel(GatherShape s, bool vectors, const int32_t* assignment, const float* x,
                                       float* rows) {
-  const int64_t pieces = (s.dim + 3) / 4, item = global_thread();
-  if (item >= s.tokens * s.topk * pieces) return;
-  const int64_t r = item / pieces, c = item % pieces * 4;
+  const int64_t r = global_warp();
+  if (r >= s.tokens * s.topk) return;
   const int32_t a = assignment[r];
-  float v[4] = {0, 0, 0, 0};
-  if (a >= 0) load4(x + a / s.topk * s.dim + c, s.dim - c, vectors, v);
-  store4(rows + r * s.dim + c, s.dim - c, vectors, v);
+  const float* const from = a < 0 ? nullptr : x + int64_t{a / static_cast<int32_t>(s.topk)} * s.dim;
+  each_piece(s.dim, [&](int64_t c, int64_t left) {
+    float v[4] = {0, 0, 0, 0};
+    if (from) load4(from + c, left, vectors, v);
+    store4(rows + r * s.dim + c, left, vectors, v);
+  });
 }
 
 __global__ void gather_backward_kernel(GatherShape s, bool vectors, const int32_t* row, const float* drows,
                                        float* dx) {
-  const int64_t pieces = (s.dim + 3) / 4, item = global_thread();
-  if (item >= s.tokens * pieces) return;
-  const int64_t n = item / pieces, c = item % pieces * 4, left = s.dim - c;
-  float sum[4];
-  load4(dx + n * s.dim + c, left, vectors, sum);
-  for (int64_t j = 0; j < s.topk; ++j) {
-    const int64_t r = row[n * s.topk + j];
-    if (r < 0) continue;
-    float v[4];
-    load4(drows + r * s.dim + c, left, vectors, v);
+  const int64_t n = global_warp();
+  if (n >= s.tokens) return;
+  each_piece(s.dim, [&](int64_t c, int64_t left) {
+    float sum[4];
+    load4(dx + n * s.dim + c, left, vectors, sum);
+    for (int64_t j = 0; j < s.topk; ++j) {
+      const int64_t r = row[n * s.topk + j];
+      if (r < 0) continue;
+      float v[4];
+      load4(drows + r * s.dim + c, left, vectors, v);
 #pragma unroll
-    for (int i = 0; i < 4; ++i) sum[i] += v[i];
-  }
-  store4(dx + n * s.dim + c, left, vectors, sum);
+      for (int i = 0; i < 4; ++i) sum[i] += v[i];
+    }
+    store4(dx + n * s.dim + c, left, vectors, sum);
+  });
 }
 
 }  // namespace
 
 void gather_forward(GatherShape s, const int32_t* assignment, const float* x, float* rows, Stream stream) {
-  const int64_t items = s.tokens * s.topk * ((s.dim + 3) / 4);
-  gpu::launch<gather_forward_kernel>({blocks_for(items, kThreads), kThreads, 0, stream}, s,
+  if (s.dim == 0) return;
+  gpu::launch<gather_forward_kernel>({blocks_for(s.tokens * s.topk, kWarps), kThreads, 0, stream}, s,
                                      in_vectors(s.dim, x, rows), assignment, x, rows);
 }
 
 void gather_backward(GatherShape s, const int32_t* row, const float* drows, float* dx, Stream stream) {
-  if (!dx) return;
-  const int64_t items = s.tokens * ((s.dim + 3) / 4);
-  gpu::launch<gather_backward_kernel>({blocks_for(items, kThreads), kThreads, 0, stream}, s,
+  if (!dx || s.dim == 0) return;
+  gpu::launch<gather_backward_kernel>({blocks_for(s.tokens, kWarps), kThreads, 0, stream}, s,
                                       in_vectors(s.dim, drows, dx), row, drows, dx);
 }
 

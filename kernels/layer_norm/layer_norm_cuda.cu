@@ -15,8 +15,8 @@ namespace moe::kernels::cuda {
 namespace {
 
 constexpr int kWarps = 4, kThreads = kWarps * kWarp;
-constexpr int64_t kRun = 64,
-                  kRuns = 256;         // at least so many rows a block in backward, at most so many blocks
+// In backward a block takes at least kRun rows, and there are at most kRuns blocks.
+constexpr int64_t kRun = 64, kRuns = 256;
 constexpr int64_t kPiece = 4 * kWarp;  // columns a warp reads at once
 constexpr int kReadAgain = 0;          // pieces in registers: none
 
@@ -71,7 +71,7 @@ template <int kPieces>
 __global__ void __launch_bounds__(kThreads)
     layer_norm_forward_kernel(LayerNormShape s, float eps, bool vectors, const float* x, const float* gain,
                               const float* bias, float* y, float* mean, float* rstd) {
-  const int64_t n = global_thread() / kWarp;
+  const int64_t n = global_warp();
   if (n >= s.rows) return;
   const Row<kPieces> row(x + n * s.dim, s.dim, vectors);
   float sum = 0;
@@ -188,7 +188,7 @@ __global__ void __launch_bounds__(kThreads)
 
 __global__ void __launch_bounds__(kThreads) layer_norm_long_backward_kernel(Backward a) {
   float unused[1][4];
-  const int64_t n = global_thread() / kWarp;
+  const int64_t n = global_warp();
   if (n < a.s.rows) backward_row<kReadAgain, false>(a, n, unused, unused);
 }
 
