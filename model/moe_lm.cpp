@@ -152,8 +152,11 @@ void MoeLm::initialise(uint64_t seed) const {
 Var MoeLm::embed(Tape& tape, const Tensor& tokens, int64_t past) const {
   const int64_t length = tokens.size(1);
   const Tensor positions = tape.empty({tokens.numel()}, DType::i32);
-  const std::span<int32_t> p = positions.span<int32_t>();
+  const bool on_gpu = positions.device() == Device::cuda;  // where the host cannot write
+  const Tensor written = on_gpu ? Tensor::empty(positions.shape(), DType::i32) : positions;
+  const std::span<int32_t> p = written.span<int32_t>();
   for (size_t i = 0; i < p.size(); ++i) p[i] = static_cast<int32_t>(past + static_cast<int64_t>(i) % length);
+  if (on_gpu) positions.copy_from(written);
   return add(tape, embedding(tape, Var::parameter(token_embedding_), tokens.reshape({tokens.numel()})),
              embedding(tape, Var::parameter(position_embedding_), positions));
 }

@@ -6,6 +6,7 @@
 #include "tests/catch.h"
 #include "tests/simt/executor/counters.h"
 #include "tests/simt/executor/fault.h"
+#include "tests/simt/executor/stream.h"
 #include "tests/simt/kernel_run.h"
 
 namespace moe::test {
@@ -63,6 +64,21 @@ class Pinned {
   int* data_ = nullptr;
 };
 
+// Streams wait while one lives, in every build.
+class Deferred {
+ public:
+  Deferred() : before_(simt::streams::deferred()) { simt::streams::deferred() = true; }
+  ~Deferred() {
+    cudaDeviceSynchronize();
+    simt::streams::deferred() = before_;
+  }
+  Deferred(const Deferred&) = delete;
+  Deferred& operator=(const Deferred&) = delete;
+
+ private:
+  bool before_;
+};
+
 bool one_fault(FaultKind kind) {
   const std::vector<simt::Fault> faults = simt::take_faults();
   return faults.size() == 1 && faults[0].kind == kind;
@@ -71,6 +87,7 @@ bool one_fault(FaultKind kind) {
 }  // namespace
 
 TEST_CASE("a result that is not waited for is not there", "[simt][streams]") {
+  const Deferred deferred;
   Buffer<int> y(1);
   Pinned host(1);
   const Stream stream;
@@ -82,6 +99,7 @@ TEST_CASE("a result that is not waited for is not there", "[simt][streams]") {
 }
 
 TEST_CASE("pinned memory is read when the copy runs, pageable memory at the call", "[simt][streams]") {
+  const Deferred deferred;
   Buffer<int> y(2);
   Pinned pinned(1);
   int pageable = 1;
@@ -95,6 +113,7 @@ TEST_CASE("pinned memory is read when the copy runs, pageable memory at the call
 }
 
 TEST_CASE("waiting for one stream leaves the others where they are", "[simt][streams]") {
+  const Deferred deferred;
   Buffer<int> y(2);
   y[0] = y[1] = 0;
   const Stream first, second;
@@ -178,6 +197,7 @@ TEST_CASE("copies are checked against the memory there is", "[simt][streams]") {
 
 TEST_CASE("a captured graph does again what was entered, and nothing while it is captured",
           "[simt][graphs]") {
+  const Deferred deferred;
   Buffer<int> y(1);
   y[0] = 0;
   const Stream stream;

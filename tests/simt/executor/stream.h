@@ -52,6 +52,11 @@ struct CUstream_st {
 
 namespace simt::streams {
 
+// Whether operations wait in their queues, or run as they are entered. The latter under AddressSanitizer
+// unless a test says otherwise: a host that runs ahead gives memory back to its arena while kernels that use
+// it still wait, rightly so, and AddressSanitizer would stop at them.
+bool& deferred();
+
 // The stream of a handle; nullptr is the legacy default stream.
 CUstream_st& of(cudaStream_t);
 cudaStream_t create(bool waits_for_legacy);
