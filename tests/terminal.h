@@ -1,7 +1,7 @@
 #pragma once
 // What programs show on a terminal.
 
-#include <stdlib.h>
+#include <cstdlib>
 
 #include "tests/process.h"
 

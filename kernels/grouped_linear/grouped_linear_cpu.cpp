@@ -41,7 +41,7 @@ void grouped_linear_backward(GroupedLinearShape shape, const int32_t* offsets, c
   const auto [rows, in, out, experts, relu] = shape;
   const int64_t parts = (out + kEpilogueColumns - 1) / kEpilogueColumns;
   if (relu || dbias)
-    parallel_for(experts * parts, [=](int64_t task) {
+    parallel_for(experts * parts, [=, out = shape.out, relu = shape.relu](int64_t task) {
       const int64_t e = task / parts, first = offsets[e], count = offsets[e + 1] - first;
       const auto& gradient = relu ? epilogue_gradient<true, T> : epilogue_gradient<false, T>;
       gradient(count, out, task % parts * kEpilogueColumns, at(y, first * out), at(dy, first * out),

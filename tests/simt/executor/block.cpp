@@ -125,7 +125,8 @@ void Block::finish() {
   --live_;
   // Others may have waited for this thread alone.
   for (uint32_t waiting = w.waiting; waiting; waiting &= waiting - 1) {
-    const Lane& lane = lanes_[static_cast<size_t>(32 * warp + std::countr_zero(waiting))];
+    const Lane& lane =
+        lanes_[32 * static_cast<size_t>(warp) + static_cast<size_t>(std::countr_zero(waiting))];
     if (lane.state == State::in_collective) complete_collective(warp, lane.mask);
   }
   complete_barrier();

@@ -21,7 +21,26 @@
 
 namespace simt {
 
+#ifdef __cpp_lib_source_location
 using Location = std::source_location;
+#else  // Clang before 16
+class Location {
+ public:
+  Location() = default;
+  static Location current(const char* file = __builtin_FILE(), uint32_t line = __builtin_LINE(),
+                          uint32_t column = __builtin_COLUMN()) {
+    return {file, line, column};
+  }
+  const char* file_name() const { return file_; }
+  uint32_t line() const { return line_; }
+  uint32_t column() const { return column_; }
+
+ private:
+  Location(const char* file, uint32_t line, uint32_t column) : file_(file), line_(line), column_(column) {}
+  const char* file_ = "";
+  uint32_t line_ = 0, column_ = 0;
+};
+#endif
 
 // A warp collective. exchange() runs once all lanes of the mask have arrived: slots[l] is lane l's argument,
 // nullptr for a lane that takes no part.

@@ -42,7 +42,7 @@ void Block::complete_collective(int warp, uint32_t mask) {
   Warp& w = warps_[static_cast<size_t>(warp)];
   const uint32_t lanes = mask & w.live;
   if (lanes == 0 || (lanes & ~w.waiting)) return;
-  Lane* const base = &lanes_[static_cast<size_t>(32 * warp)];
+  Lane* const base = &lanes_[32 * static_cast<size_t>(warp)];
   const Lane& first = base[std::countr_zero(lanes)];
   void* slots[32] = {};
   bool together = true;
