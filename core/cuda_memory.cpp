@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <map>
 #include <mutex>
+#include <vector>
 
 #include "core/error.h"
 #include "core/memory.h"
@@ -61,18 +62,20 @@ void copy_to_host(void* to, const void* from, int64_t bytes, Stream stream) {
 
 void* scratch(int64_t bytes, Stream stream) {
   struct Memory {
-    void* data = nullptr;
-    int64_t bytes = 0;
+    void* data;
+    int64_t bytes;
   };
   static std::mutex mutex;
-  static std::map<Stream, Memory> of_stream;
+  // The last one is in use. Never destroyed: CUDA may be gone when the process ends.
+  static auto& of_stream = *new std::map<Stream, std::vector<Memory>>();
   const std::lock_guard lock(mutex);
-  Memory& memory = of_stream[stream];
-  if (memory.bytes < bytes) {
-    const int64_t wanted = std::max({bytes, 2 * memory.bytes, int64_t{1} << 16});
-    memory = {allocate(wanted), wanted};
+  std::vector<Memory>& memory = of_stream[stream];
+  const int64_t room = memory.empty() ? 0 : memory.back().bytes;
+  if (room < bytes) {
+    const int64_t wanted = std::max({bytes, 2 * room, int64_t{1} << 16});
+    memory.push_back({allocate(wanted), wanted});
   }
-  return memory.data;
+  return memory.back().data;
 }
 
 Precision usable_precision() {
