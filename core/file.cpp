@@ -14,20 +14,18 @@
 #include <system_error>
 #include <utility>
 
+#include "core/descriptor.h"
+
 namespace moe {
 namespace {
 
 namespace fs = std::filesystem;
+using detail::open_file;
+using detail::write_all;
+using detail::write_error;
 
 std::string reason(int code) {
   return std::generic_category().message(code);
-}
-
-int open_file(const fs::path& path, int flags) {
-  int file = -1;
-  do file = ::open(path.c_str(), flags | O_CLOEXEC, 0666);
-  while (file < 0 && errno == EINTR);
-  return file;
 }
 
 // A file that is open for reading while it lives.
@@ -47,26 +45,11 @@ class Input {
   int file_;
 };
 
-// 0 or the error.
-int write_all(int file, Bytes bytes) {
-  while (!bytes.empty()) {
-    const ssize_t n = ::write(file, bytes.data(), bytes.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return errno;
-    bytes = bytes.subspan(static_cast<size_t>(n));
-  }
-  return 0;
-}
-
 // Makes the folder's list of names durable. File systems that cannot do that say EINVAL.
 int sync_folder(const fs::path& folder) {
   const Input file(folder.empty() ? fs::path(".") : folder, O_DIRECTORY);
   if (!file.open()) return errno;
   return ::fsync(file.get()) == 0 || errno == EINVAL ? 0 : errno;
-}
-
-Error write_error(const fs::path& path, int64_t bytes, int code) {
-  return error(ErrorKind::resource, "cannot write {} ({} bytes): {}", path.string(), bytes, reason(code));
 }
 
 Error move_error(const fs::path& from, const fs::path& to, int code) {
