@@ -5,12 +5,14 @@
 //
 // A warp holds a matrix in the registers of its lanes. With g = lane / 4 and t = lane % 4, the elements of a
 // lane are
-//   A 16x16 bf16, two a register:  a[0] (g, 2t..2t+1)   a[1] (g+8, 2t..)   a[2] (g, 2t+8..)   a[3] (g+8,
-//   2t+8..) B 16x8  bf16, two a register:  b[0] (2t..2t+1, g)   b[1] (2t+8..2t+9, g) A 16x8  tf32: a[0] (g,
-//   t)          a[1] (g+8, t)      a[2] (g, t+4)      a[3] (g+8, t+4) B 8x8   tf32:                  b[0] (t,
-//   g)          b[1] (t+4, g) C 16x8  float:                 c[0], c[1] (g, 2t..2t+1)                c[2],
-//   c[3] (g+8, 2t..2t+1)
-// with the element of the lower column (of B: row) in the lower half of a register.
+//
+//   A 16x16, bf16   a[0] (g, 2t..2t+1)    a[1] (g+8, 2t..2t+1)    a[2] (g, 2t+8..2t+9)    a[3] (g+8, 2t+8..)
+//   B 16x8,  bf16   b[0] (2t..2t+1, g)    b[1] (2t+8..2t+9, g)
+//   A 16x8,  tf32   a[0] (g, t)           a[1] (g+8, t)           a[2] (g, t+4)           a[3] (g+8, t+4)
+//   B 8x8,   tf32   b[0] (t, g)           b[1] (t+4, g)
+//   C 16x8,  float  c[0], c[1] (g, 2t..2t+1)                      c[2], c[3] (g+8, 2t..2t+1)
+//
+// with two elements of bf16 in a register, that of the lower column (of B: row) in the lower half.
 //
 // Products and ldmatrix are for whole warps: all 32 lanes call, at the same place.
 

@@ -6,11 +6,10 @@
 // in shared memory, twice, so that the next is fetched while the last is multiplied and one barrier a slice
 // suffices. Each element of a slice is fetched once from global memory.
 //
-// Fp32Tile:  an element's sum is one chain of fused multiply-adds in rising order of the inner index.
-// Tf32Tile, Bf16Tile: tensor cores. Operands are rounded when they are put into shared memory, sums are
-// single
-//            precision. A warp owns 16 x 32 of C, and hands it to the owners above through shared memory at
-//            the end.
+// Fp32Tile: an element's sum is one chain of fused multiply-adds in rising order of the inner index.
+// Tf32Tile, Bf16Tile: tensor cores. Operands are rounded when they are put into shared memory, sums are in
+// single precision. A warp owns 16 x 32 of C, and hands it to the owners above through shared memory at the
+// end.
 
 #include <cuda_bf16.h>
 

@@ -38,4 +38,13 @@ __device__ inline void store4(float* p, int64_t left, bool vectors, const float 
     if (j < left) p[j] = v[j];
 }
 
+// p[0..3] += v; nothing from the element `left` on.
+__device__ inline void add4(float* p, int64_t left, bool vectors, const float (&v)[4]) {
+  float sum[4];
+  load4(p, left, vectors, sum);
+#pragma unroll
+  for (int j = 0; j < 4; ++j) sum[j] += v[j];
+  store4(p, left, vectors, sum);
+}
+
 }  // namespace moe::kernels::cuda

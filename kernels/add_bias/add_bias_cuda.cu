@@ -1,9 +1,8 @@
-// Forward: a warp owns a row of y. Backward: a thread owns four elements of dx; for dbias see
-// column_sums.cuh.
+// Forward: a warp owns a row of y. Backward: dx is that of add, dbias that of column_sums.cuh.
 
+#include "kernels/add/add.h"
 #include "kernels/add_bias/add_bias.h"
 #include "kernels/column_sums.cuh"
-#include "kernels/elementwise.cuh"
 
 namespace moe::kernels::cuda {
 namespace {
@@ -23,14 +22,6 @@ __global__ void add_bias_kernel(AddBiasShape s, bool vectors, const float* x, co
   });
 }
 
-// in = dx, dy
-struct Sum {
-  __device__ void operator()(int64_t, const float (&in)[2][4], float (&dx)[1][4]) const {
-#pragma unroll
-    for (int j = 0; j < 4; ++j) dx[0][j] = in[0][j] + in[1][j];
-  }
-};
-
 }  // namespace
 
 void add_bias_forward(AddBiasShape s, const float* x, const float* bias, float* y, Stream stream) {
@@ -40,7 +31,7 @@ void add_bias_forward(AddBiasShape s, const float* x, const float* bias, float* 
 }
 
 void add_bias_backward(AddBiasShape s, const float* dy, float* dx, float* dbias, Stream stream) {
-  if (dx) elementwise<2, 1>(s.rows * s.dim, {{dx, dy}}, {{dx}}, Sum{}, stream);
+  if (dx) add_backward(s.rows * s.dim, dy, dx, nullptr, stream);
   if (dbias) add_column_sums(s.rows, s.dim, rows_of(dy, s.dim), dbias, stream);
 }
 

@@ -1,9 +1,9 @@
 // Backward: two kernels, so that every gradient has one owner and nothing is added atomically. Both compute
 // the tiles of weights again from queries, keys and lse, and draw the dropout again.
 //
-//   dq       a block owns a tile of queries: their rows of dq. It walks through the keys that they see, as
-//   forward does. dk, dv   a block owns a tile of keys: their rows of dk and dv. It walks through the queries
-//   that see them.
+//   dq       a block owns a tile of queries: their rows of dq. It walks through the keys that they see.
+//   dk, dv   a block owns a tile of keys: their rows of dk and dv. It walks through the queries that see
+//   them.
 //
 // The sum over j of p[i,j] g[i,j] that ds asks for equals dy[i] . y[i], one number a query: the dq kernel
 // computes it once and leaves it to the other one.

@@ -123,12 +123,7 @@ __global__ void __launch_bounds__(kThreads, 2)
     each_channel<T>(lane, static_cast<int>(s.dim), running[r].out, [&](int channel, int left, auto& v) {
 #pragma unroll
       for (int j = 0; j < T::kWidth; ++j) v[j] *= inverse;
-      if constexpr (T::kWidth == 4)
-        store4(to + channel, left, vectors, v);
-      else
-#pragma unroll
-        for (int j = 0; j < T::kWidth; ++j)
-          if (j < left) to[channel + j] = v[j];
+      store_group(to + channel, left, vectors, v);
     });
     if (lane.x == 0) lse[head.index * s.queries + query] = running[r].most + logf(running[r].total);
   }

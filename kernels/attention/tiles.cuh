@@ -108,6 +108,27 @@ __device__ void load_channels(const Lane& lane, const float* row, float (&v)[T::
   }
 }
 
+// load4 and store4 for the kWidth channels of a group.
+template <int kWidth>
+__device__ void load_group(const float* p, int left, bool vectors, float (&v)[kWidth]) {
+  if constexpr (kWidth == 4) {
+    load4(p, left, vectors, v);
+  } else {
+#pragma unroll
+    for (int j = 0; j < kWidth; ++j) v[j] = j < left ? p[j] : 0.0f;
+  }
+}
+template <int kWidth>
+__device__ void store_group(float* p, int left, bool vectors, const float (&v)[kWidth]) {
+  if constexpr (kWidth == 4) {
+    store4(p, left, vectors, v);
+  } else {
+#pragma unroll
+    for (int j = 0; j < kWidth; ++j)
+      if (j < left) p[j] = v[j];
+  }
+}
+
 // sum += weight * row, over this lane's channels.
 template <class T>
 __device__ void add_row(float weight, const float (&row)[T::kChunks][T::kWidth],
@@ -133,17 +154,11 @@ template <class T>
 __device__ void accumulate_row(const Lane& lane, int dim, bool vectors, float factor,
                                const float (&v)[T::kChunks][T::kWidth], float* row) {
   each_channel<T>(lane, dim, v, [&](int channel, int left, const float(&x)[T::kWidth]) {
-    if constexpr (T::kWidth == 4) {
-      float sum[4];
-      load4(row + channel, left, vectors, sum);
+    float sum[T::kWidth];
+    load_group(row + channel, left, vectors, sum);
 #pragma unroll
-      for (int j = 0; j < 4; ++j) sum[j] += factor * x[j];
-      store4(row + channel, left, vectors, sum);
-    } else {
-#pragma unroll
-      for (int j = 0; j < T::kWidth; ++j)
-        if (j < left) row[channel + j] += factor * x[j];
-    }
+    for (int j = 0; j < T::kWidth; ++j) sum[j] += factor * x[j];
+    store_group(row + channel, left, vectors, sum);
   });
 }
 

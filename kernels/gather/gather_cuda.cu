@@ -1,5 +1,5 @@
-// A thread owns four elements of a row: of `rows` forward, of dx backward, where it adds its token's k rows
-// in the order of the slots. Every row is read once.
+// A warp owns a row: of `rows` forward, of dx backward, where it adds its token's k rows in the order of the
+// slots. Every row is read once.
 
 #include "kernels/gather/gather.h"
 #include "kernels/grid.cuh"

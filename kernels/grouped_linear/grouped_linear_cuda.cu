@@ -3,8 +3,7 @@
 //   forward          y[r] = x[r] W[e]^T + b[e]     a block owns 64 rows of one expert x 64 columns of y
 //   input gradient   dx[r] += dh[r] W[e]           64 rows of one expert x 64 columns of dx
 //   weight gradient  dW[e] += dh^T x               64 x 64 elements of one expert's dW, over all its rows;
-//                    db[e] += sum of dh            the blocks of the first columns own 64 elements of db as
-//                    well
+//                    db[e] += sum of dh            the blocks of the first columns own 64 elements of db too
 //
 // How many rows an expert has is known on the device alone. The grid of the first two is fixed on the host:
 // rows / 64 tiles, and one more for each expert, since its last tile may not be full. Every block walks
@@ -126,12 +125,7 @@ __global__ void __launch_bounds__(kTileThreads) grouped_linear_dx_kernel(Gradien
       InnerDownColumns{g.weight + tile.expert * s.out * s.in + k, s.in, columns, s.out, g.vectors_in}, s.out,
       memory, c, Ignore{});
   each_row(tile.count, columns, [&](int i, int64_t row, int64_t column, int64_t left) {
-    float* const to = g.dx + (tile.first + row) * s.in + k + column;
-    float d[4];
-    load4(to, left, g.vectors_in, d);
-#pragma unroll
-    for (int j = 0; j < 4; ++j) d[j] += c[i][j];
-    store4(to, left, g.vectors_in, d);
+    add4(g.dx + (tile.first + row) * s.in + k + column, left, g.vectors_in, c[i]);
   });
 }
 
@@ -171,12 +165,7 @@ __global__ void __launch_bounds__(kTileThreads) grouped_linear_dweight_kernel(Gr
   if (g.dbias && k == 0) add_bias_gradient(bias_sum, height, g.dbias + e * s.out + m);
   if (!g.dweight) return;
   each_row(height, columns, [&](int i, int64_t row, int64_t column, int64_t left) {
-    float* const to = g.dweight + (e * s.out + m + row) * s.in + k + column;
-    float d[4];
-    load4(to, left, g.vectors_in, d);
-#pragma unroll
-    for (int j = 0; j < 4; ++j) d[j] += c[i][j];
-    store4(to, left, g.vectors_in, d);
+    add4(g.dweight + (e * s.out + m + row) * s.in + k + column, left, g.vectors_in, c[i]);
   });
 }
 
