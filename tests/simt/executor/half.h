@@ -33,102 +33,38 @@ float float_to_zero(I x) {
 inline float __fmaf_ieee_rn(float a, float b, float c) {
   return std::fma(a, b, c);
 }
-inline float __int2float_rn(int x) {
-  return static_cast<float>(x);
-}
-inline float __int2float_ru(int x) {
-  return simt::float_up(x);
-}
-inline float __int2float_rd(int x) {
-  return simt::float_down(x);
-}
-inline float __int2float_rz(int x) {
-  return simt::float_to_zero(x);
-}
-inline int __float2int_rn(float x) {
-  return static_cast<int>(std::nearbyint(x));
-}
-inline int __float2int_ru(float x) {
-  return static_cast<int>(std::ceil(x));
-}
-inline int __float2int_rd(float x) {
-  return static_cast<int>(std::floor(x));
-}
-inline int __float2int_rz(float x) {
-  return static_cast<int>(std::trunc(x));
-}
-inline float __uint2float_rn(unsigned x) {
-  return static_cast<float>(x);
-}
-inline float __uint2float_ru(unsigned x) {
-  return simt::float_up(x);
-}
-inline float __uint2float_rd(unsigned x) {
-  return simt::float_down(x);
-}
-inline float __uint2float_rz(unsigned x) {
-  return simt::float_to_zero(x);
-}
-inline unsigned __float2uint_rn(float x) {
-  return static_cast<unsigned>(std::nearbyint(x));
-}
-inline unsigned __float2uint_ru(float x) {
-  return static_cast<unsigned>(std::ceil(x));
-}
-inline unsigned __float2uint_rd(float x) {
-  return static_cast<unsigned>(std::floor(x));
-}
-inline unsigned __float2uint_rz(float x) {
-  return static_cast<unsigned>(std::trunc(x));
-}
-inline float __ll2float_rn(long long x) {
-  return static_cast<float>(x);
-}
-inline float __ll2float_ru(long long x) {
-  return simt::float_up(x);
-}
-inline float __ll2float_rd(long long x) {
-  return simt::float_down(x);
-}
-inline float __ll2float_rz(long long x) {
-  return simt::float_to_zero(x);
-}
-inline long long __float2ll_rn(float x) {
-  return static_cast<long long>(std::nearbyint(x));
-}
-inline long long __float2ll_ru(float x) {
-  return static_cast<long long>(std::ceil(x));
-}
-inline long long __float2ll_rd(float x) {
-  return static_cast<long long>(std::floor(x));
-}
-inline long long __float2ll_rz(float x) {
-  return static_cast<long long>(std::trunc(x));
-}
-inline float __ull2float_rn(unsigned long long x) {
-  return static_cast<float>(x);
-}
-inline float __ull2float_ru(unsigned long long x) {
-  return simt::float_up(x);
-}
-inline float __ull2float_rd(unsigned long long x) {
-  return simt::float_down(x);
-}
-inline float __ull2float_rz(unsigned long long x) {
-  return simt::float_to_zero(x);
-}
-inline unsigned long long __float2ull_rn(float x) {
-  return static_cast<unsigned long long>(std::nearbyint(x));
-}
-inline unsigned long long __float2ull_ru(float x) {
-  return static_cast<unsigned long long>(std::ceil(x));
-}
-inline unsigned long long __float2ull_rd(float x) {
-  return static_cast<unsigned long long>(std::floor(x));
-}
-inline unsigned long long __float2ull_rz(float x) {
-  return static_cast<unsigned long long>(std::trunc(x));
-}
+// A macro, since these functions differ in a part of their names: SIMT_CONVERSIONS(uint, unsigned) defines
+// __uint2float_rn, __float2uint_rn and so on.
+#define SIMT_CONVERSIONS(name, I)             \
+  inline float __##name##2float_rn(I x) {     \
+    return static_cast<float>(x);             \
+  }                                           \
+  inline float __##name##2float_ru(I x) {     \
+    return simt::float_up(x);                 \
+  }                                           \
+  inline float __##name##2float_rd(I x) {     \
+    return simt::float_down(x);               \
+  }                                           \
+  inline float __##name##2float_rz(I x) {     \
+    return simt::float_to_zero(x);            \
+  }                                           \
+  inline I __float2##name##_rn(float x) {     \
+    return static_cast<I>(std::nearbyint(x)); \
+  }                                           \
+  inline I __float2##name##_ru(float x) {     \
+    return static_cast<I>(std::ceil(x));      \
+  }                                           \
+  inline I __float2##name##_rd(float x) {     \
+    return static_cast<I>(std::floor(x));     \
+  }                                           \
+  inline I __float2##name##_rz(float x) {     \
+    return static_cast<I>(std::trunc(x));     \
+  }
+SIMT_CONVERSIONS(int, int)
+SIMT_CONVERSIONS(uint, unsigned)
+SIMT_CONVERSIONS(ll, long long)
+SIMT_CONVERSIONS(ull, unsigned long long)
+#undef SIMT_CONVERSIONS
 
 // Their caching loads and stores are PTX: hidden, ours are in intrinsics.h.
 #define __ldg simt_hidden_ldg

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
-#include <map>
 
 #include "fault.h"
 #include "poison.h"
@@ -16,8 +15,8 @@ namespace {
 constexpr size_t kRedZone = 256;  // CUDA's alignment
 constexpr std::byte kFill{0xFF};
 
-std::map<const std::byte*, size_t>& allocations() {  // begin -> bytes
-  static std::map<const std::byte*, size_t> all;
+Pieces& allocations() {
+  static Pieces all;
   return all;
 }
 
@@ -71,12 +70,16 @@ bool release(void* p) {
   return true;
 }
 
-Range find(const void* p) {
+Range find(const Pieces& pieces, const void* p) {
   auto* const at = static_cast<const std::byte*>(p);
-  auto next = allocations().upper_bound(at);
-  if (next == allocations().begin()) return {};
+  auto next = pieces.upper_bound(at);
+  if (next == pieces.begin()) return {};
   const auto& [begin, bytes] = *--next;
   return at < begin + bytes ? Range{begin, begin + bytes} : Range{};
+}
+
+Range find(const void* p) {
+  return find(allocations(), p);
 }
 
 void check_red_zones(std::string_view kernel) {

@@ -75,6 +75,8 @@ Clock g_after;
 uint32_t g_barriers = 0;  // since the block began
 std::vector<Warp> g_warps;
 std::map<const std::byte*, Shadow> g_shadows;
+const std::byte* g_last = nullptr;  // the allocation of the last access, and its shadow
+Shadow* g_last_shadow = nullptr;
 
 enum class Memory { shared, global };
 
@@ -91,10 +93,7 @@ bool ordered(const Record& before, const Record& now, Memory memory) {
 }
 
 std::string describe(const Record& r) {
-  const char* what = r.access == Access::read    ? "read"
-                     : r.access == Access::write ? "write"
-                                                 : "atomic operation";
-  return fmt::format("{} at {}", what, place_of(r.code));
+  return fmt::format("{} at {}", watch::name_of(r.access), place_of(r.code));
 }
 
 void check_pair(const Record& before, const Record& now, Memory memory) {
@@ -213,18 +212,17 @@ void check_shared(const void* p, size_t bytes, Access access, const void* code) 
 }
 
 void check_global(Range allocation, const void* p, size_t bytes, Access access, const void* code) {
-  static const std::byte* last = nullptr;
-  static Shadow* last_shadow = nullptr;
-  if (last != allocation.begin || !g_shadows.contains(allocation.begin)) {
+  if (g_last != allocation.begin) {
     const auto size = static_cast<size_t>(allocation.end - allocation.begin);
-    last_shadow = &g_shadows.try_emplace(allocation.begin, size).first->second;
-    last = allocation.begin;
+    g_last_shadow = &g_shadows.try_emplace(allocation.begin, size).first->second;
+    g_last = allocation.begin;
   }
   const auto offset = static_cast<size_t>(static_cast<const std::byte*>(p) - allocation.begin);
-  check(*last_shadow, offset, bytes, record(access, code), Memory::global);
+  check(*g_last_shadow, offset, bytes, record(access, code), Memory::global);
 }
 
 void forget(Range allocation) {
+  g_last = nullptr;
   g_shadows.erase(allocation.begin);
 }
 

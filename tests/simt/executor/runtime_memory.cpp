@@ -4,7 +4,6 @@
 
 #include <cstdlib>
 #include <cstring>
-#include <map>
 #include <memory>
 #include <vector>
 
@@ -21,17 +20,13 @@ namespace {
 
 // Memory that the host shares with the device: copies from and to it are under way until the host waits for
 // them.
-std::map<const std::byte*, size_t>& pinned() {
-  static std::map<const std::byte*, size_t> all;
+device_memory::Pieces& pinned() {
+  static device_memory::Pieces all;
   return all;
 }
 
 bool is_pinned(const void* p) {
-  auto* const at = static_cast<const std::byte*>(p);
-  auto next = pinned().upper_bound(at);
-  if (next == pinned().begin()) return false;
-  --next;
-  return at < next->first + next->second;
+  return device_memory::find(pinned(), p).begin != nullptr;
 }
 
 bool is_device(const void* p) {
@@ -77,11 +72,6 @@ void run(const Copy& c) {
   (c.kind == cudaMemcpyHostToDevice   ? n.bytes_to_device
    : c.kind == cudaMemcpyDeviceToHost ? n.bytes_to_host
                                       : n.bytes_on_device) += c.bytes;
-}
-
-cudaError_t wait_for(CUstream_st& stream) {
-  ++counters().host_syncs;
-  return streams::wait_for(stream.clock);
 }
 
 cudaError_t enter(const char* call, Copy c, cudaStream_t handle) {
@@ -166,14 +156,15 @@ cudaError_t CUDARTAPI cudaMemcpyAsync(void* to, const void* from, size_t bytes, 
   const cudaError_t entered = simt::enter("cudaMemcpyAsync", copy, stream);
   CUstream_st& entered_into = simt::streams::of(stream);
   if (entered != cudaSuccess || !simt::waits(copy, entered_into)) return simt::result(entered);
-  return simt::result(simt::wait_for(entered_into));
+  return simt::result(simt::streams::wait_for(entered_into.clock));
 }
 
 cudaError_t CUDARTAPI cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
   if (const cudaError_t refused = simt::capture::check_unsafe("cudaMemcpy"); refused != cudaSuccess)
     return simt::result(refused);
   const cudaError_t entered = simt::enter("cudaMemcpy", {to, from, bytes, kind}, nullptr);
-  return simt::result(entered != cudaSuccess ? entered : simt::wait_for(simt::streams::of(nullptr)));
+  return simt::result(entered != cudaSuccess ? entered
+                                             : simt::streams::wait_for(simt::streams::of(nullptr).clock));
 }
 
 cudaError_t CUDARTAPI cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream) {

@@ -18,11 +18,6 @@ struct CUevent_st {
 namespace simt {
 namespace {
 
-cudaError_t wait_for(const Clock& clock) {
-  ++counters().host_syncs;
-  return streams::wait_for(clock);
-}
-
 cudaError_t query(const Clock& clock) {
   streams::step_towards(clock);
   return streams::is_over(clock) ? cudaSuccess : cudaErrorNotReady;
@@ -51,7 +46,7 @@ cudaError_t CUDARTAPI cudaStreamDestroy(cudaStream_t stream) {
 cudaError_t CUDARTAPI cudaStreamSynchronize(cudaStream_t handle) {
   const CUstream_st& stream = simt::streams::of(handle);
   const cudaError_t refused = simt::capture::check_wait("cudaStreamSynchronize", &stream);
-  return simt::result(refused != cudaSuccess ? refused : simt::wait_for(stream.clock));
+  return simt::result(refused != cudaSuccess ? refused : simt::streams::wait_for(stream.clock));
 }
 
 cudaError_t CUDARTAPI cudaStreamQuery(cudaStream_t handle) {
@@ -101,7 +96,7 @@ cudaError_t CUDARTAPI cudaEventRecord(cudaEvent_t event, cudaStream_t handle) {
 cudaError_t CUDARTAPI cudaEventSynchronize(cudaEvent_t event) {
   const cudaError_t refused =
       event->captured ? simt::capture::check_wait("cudaEventSynchronize", nullptr) : cudaSuccess;
-  return simt::result(refused != cudaSuccess ? refused : simt::wait_for(event->clock));
+  return simt::result(refused != cudaSuccess ? refused : simt::streams::wait_for(event->clock));
 }
 
 cudaError_t CUDARTAPI cudaEventQuery(cudaEvent_t event) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "counters.h"
 #include "graph.h"
 #include "race.h"
 #include "schedule.h"
@@ -109,6 +110,7 @@ cudaError_t enter(cudaStream_t handle, std::string name, std::function<void()> r
 }
 
 cudaError_t wait_for(const Clock& clock) {
+  ++counters().host_syncs;
   run_all(clock);
   streams().host.merge(clock);
   return status();

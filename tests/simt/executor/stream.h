@@ -65,7 +65,8 @@ void destroy(cudaStream_t);
 // Enters an operation, or adds it to the graph that the stream captures.
 cudaError_t enter(cudaStream_t, std::string name, std::function<void()> run);
 
-// Runs all that the clock names. From then on the host, and all it enters later, comes after that.
+// Runs all that the clock names, and counts as a wait of the host. From then on the host, and all it enters
+// later, comes after that.
 cudaError_t wait_for(const Clock&);
 cudaError_t wait_for_all();
 bool is_over(const Clock&);

@@ -22,16 +22,16 @@ bool inside(const Range& r, const void* p) {
   return p >= r.begin && p < r.end;
 }
 
-const char* name_of(Access a) {
-  return a == Access::read ? "read" : a == Access::write ? "write" : "atomic operation";
-}
-
 void report_bounds(size_t bytes, Access access, const void* code, const char* why) {
   report(FaultKind::bounds,
          fmt::format("{} of {} bytes at {} {}", name_of(access), bytes, place_of(code), why));
 }
 
 }  // namespace
+
+const char* name_of(Access a) {
+  return a == Access::read ? "read" : a == Access::write ? "write" : "atomic operation";
+}
 
 bool on() {
   return g_on;

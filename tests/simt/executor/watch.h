@@ -13,6 +13,7 @@
 namespace simt::watch {
 
 enum class Access : unsigned char { none, read, write, atomic };
+const char* name_of(Access);
 
 // Whether kernels are compiled to call access().
 bool on();
