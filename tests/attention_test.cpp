@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <string>
 #include <vector>
@@ -11,9 +10,12 @@
 #include "autograd/ops.h"
 #include "core/parallel.h"
 #include "tests/catch.h"
+#include "tests/same_bits.h"
 
 namespace moe {
 namespace {
+
+using test::same_bits;
 
 struct Problem {
   int64_t batch, heads, tokens, dim;
@@ -41,13 +43,6 @@ std::vector<float> run(const Tensor& qkv, const AttentionOptions& o, Mode mode =
   const Var y = attention(tape, Var::constant(qkv, "test input"), o);
   const auto s = y.value().span<float>();
   return {s.begin(), s.end()};
-}
-
-bool same_bits(const float* a, const float* b, int64_t n) {
-  return std::memcmp(a, b, static_cast<size_t>(n) * sizeof(float)) == 0;
-}
-bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() && same_bits(a.data(), b.data(), static_cast<int64_t>(a.size()));
 }
 
 // Rows [begin, end) of every sequence.

@@ -1,7 +1,6 @@
 // What must be true of every operation, over all cases.
 
 #include <algorithm>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <set>
@@ -10,6 +9,7 @@
 #include "core/parallel.h"
 #include "tests/catch.h"
 #include "tests/op_run.h"
+#include "tests/same_bits.h"
 
 namespace moe::test {
 namespace {
@@ -37,11 +37,6 @@ struct ThreadCount {
   explicit ThreadCount(int n) { set_threads(n); }
   ~ThreadCount() { set_threads(0); }
 };
-
-template <class T>
-bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
-  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0);
-}
 
 std::vector<std::string> declared_ops() {
   std::istringstream in(MOE_OPS);

@@ -9,6 +9,7 @@
 #include "core/philox.h"
 #include "core/tensor.h"
 #include "tests/catch.h"
+#include "tests/op_run.h"
 
 namespace moe::test {
 
@@ -51,14 +52,8 @@ inline std::vector<int32_t> below(int32_t limit, int64_t n, uint32_t stream) {
 
 // The largest |a - b| over the largest |b|; infinite for a NaN on one side.
 inline double relative_difference(const std::vector<float>& a, const std::vector<float>& b) {
-  double most = 0, size = 0;
-  if (a.size() != b.size()) return INFINITY;
-  for (size_t i = 0; i < a.size(); ++i) {
-    const double d = std::abs(static_cast<double>(a[i]) - static_cast<double>(b[i]));
-    most = std::isnan(d) ? INFINITY : std::max(most, d);
-    size = std::max(size, std::abs(static_cast<double>(b[i])));
-  }
-  return size > 0 ? most / size : most;
+  const double size = largest(b);
+  return size > 0 ? difference(a, b) / size : difference(a, b);
 }
 
 }  // namespace moe::test

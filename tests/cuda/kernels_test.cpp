@@ -28,12 +28,12 @@ namespace cuda = kernels::cuda;
 // A few roundings of sums of a few thousand terms.
 constexpr double kClose = 2e-5;
 
-struct Plan {
+struct PlanValues {
   std::vector<int32_t> offsets, assignment, row, count;
-  bool operator==(const Plan&) const = default;
+  bool operator==(const PlanValues&) const = default;
 };
 
-Plan plan_on_gpu(const kernels::DispatchShape& s, const std::vector<int32_t>& expert) {
+PlanValues plan_on_gpu(const kernels::DispatchShape& s, const std::vector<int32_t>& expert) {
   const int64_t R = s.tokens * s.topk;
   const Tensor offsets = unwritten<int32_t>(s.experts + 1), assignment = unwritten<int32_t>(R),
                row = unwritten<int32_t>(R), count = unwritten<int32_t>(s.experts);
@@ -43,8 +43,8 @@ Plan plan_on_gpu(const kernels::DispatchShape& s, const std::vector<int32_t>& ex
           values_of<int32_t>(count)};
 }
 
-Plan plan_on_cpu(const kernels::DispatchShape& s, const std::vector<int32_t>& expert) {
-  Plan p;
+PlanValues plan_on_cpu(const kernels::DispatchShape& s, const std::vector<int32_t>& expert) {
+  PlanValues p;
   p.offsets.resize(static_cast<size_t>(s.experts + 1));
   p.count.resize(static_cast<size_t>(s.experts));
   p.assignment.resize(expert.size());
@@ -82,7 +82,7 @@ TEST_CASE("the GPU plans the same dispatch as the CPU, bit for bit", "[cuda][dis
 }
 
 TEST_CASE("an expert that does not exist is dropped from the plan", "[cuda][dispatch_plan]") {
-  const Plan p = plan_on_gpu({3, 2, 2, -1}, {0, 1, -1, 1, 2, 0});
+  const PlanValues p = plan_on_gpu({3, 2, 2, -1}, {0, 1, -1, 1, 2, 0});
   CHECK(p.count == std::vector<int32_t>{2, 2});
   CHECK(p.offsets == std::vector<int32_t>{0, 2, 4});
   CHECK(p.row == std::vector<int32_t>{0, 2, -1, 3, -1, 1});

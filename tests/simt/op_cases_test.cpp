@@ -1,19 +1,13 @@
 // Every case of every operation on Device::cuda, which is the executor here: against plain loops, against the
 // double path, against the CPU, and against itself under every schedule.
 
-#include <cstring>
-
 #include "tests/catch.h"
 #include "tests/op_run.h"
+#include "tests/same_bits.h"
 #include "tests/simt/schedules.h"
 
 namespace moe::test {
 namespace {
-
-template <class T>
-bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
-  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0);
-}
 
 Outcome<float> run_on_cuda(const OpCase& c) {
   return run_case<float>(c, {.device = Device::cuda});
