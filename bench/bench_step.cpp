@@ -125,6 +125,7 @@ int bench(TrainOptions& o, int64_t steps) {
   print("optimizer", Spread::of(updates), adamw);
   print("step", Spread::of(both), products + adamw);
   print("evaluation", evaluation, eval_tokens * flops / rate);
+  fmt::print("an evaluation has {} sequences\n", 2 * o.training.eval_iters * o.training.batch_size);
   return kExitOk;
 }
 

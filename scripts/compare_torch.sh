@@ -8,13 +8,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 scripts/install_dependencies.sh
-command -v python3 > /dev/null && python3 -c 'import ensurepip, venv' 2> /dev/null ||
-  scripts/install_dependencies.sh --only python3 python3-venv
-
 cmake --preset release
 cmake --build --preset release --target bench_step train_moe generate
 
-python=build/torch-venv/bin/python
-[[ -x $python ]] || python3 -m venv build/torch-venv
-"$python" -m pip install --quiet --disable-pip-version-check -r bench/torch/requirements.txt
-"$python" bench/torch/compare.py "$@"
+scripts/make_venv.sh build/torch-venv -r bench/torch/requirements.txt
+build/torch-venv/bin/python bench/torch/compare.py "$@"

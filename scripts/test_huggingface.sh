@@ -15,12 +15,5 @@ cmake --build --preset release --target train_moe tokenize
 text=${text:-$PWD/input.txt}
 [[ $text != "$PWD/input.txt" ]] || scripts/get_text.sh "$text"
 
-python=build/huggingface/bin/python
-if ! "$python" -c 'import tokenizers, safetensors, numpy' 2> /dev/null; then
-  python3 -m venv build/huggingface || {
-    scripts/install_dependencies.sh --only python3-venv
-    python3 -m venv build/huggingface
-  }
-  "$python" -m pip --quiet install tokenizers==0.23.3 safetensors==0.8.0 numpy
-fi
-exec "$python" tests/huggingface/compare.py --tools build/tests/huggingface --train ./train_moe --text "$text"
+scripts/make_venv.sh build/huggingface tokenizers==0.23.3 safetensors==0.8.0 numpy
+exec build/huggingface/bin/python tests/huggingface/compare.py --tools build/tests/huggingface --train ./train_moe --text "$text"

@@ -9,13 +9,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 scripts/install_dependencies.sh
-command -v python3 > /dev/null && python3 -c 'import ensurepip, venv' 2> /dev/null ||
-  scripts/install_dependencies.sh --only python3 python3-venv
-
 cmake --preset release
 cmake --build --preset release --target train_moe mlflow_sync moe_write_run
 
-python=build/tracking-venv/bin/python
-[[ -x $python ]] || python3 -m venv build/tracking-venv
-"$python" -m pip install --quiet --disable-pip-version-check -r tests/tracking/requirements.txt
-"$python" tests/tracking/check_tracking.py build/tests/moe_write_run ./mlflow-sync ./train_moe
+scripts/make_venv.sh build/tracking-venv -r tests/tracking/requirements.txt
+build/tracking-venv/bin/python tests/tracking/check_tracking.py build/tests/moe_write_run ./mlflow-sync ./train_moe

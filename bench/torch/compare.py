@@ -34,7 +34,7 @@ def ours(threads, steps):
         return float(row[name][20:].split()[1])
 
     ratio = float(re.search(r"ratio ([\d.]+)", row["step"])[1])
-    sequences = 2 * (2048 // (32 * SEQUENCES)) * SEQUENCES  # both splits, see bench_step
+    sequences = int(re.search(r"(\d+) sequences", text)[1])
     made = output([ROOT / "generate", "--checkpoint", ROOT / "build/bench-model", "--tokens", 300, "--threads", threads])
     return {"step": median("step"), "evaluation": median("evaluation") / sequences,
             "tokens": float(re.search(r"([\d.]+) tokens/s", made)[1]), "ratio to the floor": ratio}
