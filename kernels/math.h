@@ -12,19 +12,28 @@
 #include <type_traits>
 #include <utility>
 
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
+
 namespace moe::kernels::cpu {
 
 // Eight elements: one AVX register of floats. The compiler splits it where registers are shorter.
 inline constexpr int64_t kLanes = 8;
 
+// Sixteen: one AVX-512 register of floats.
+inline constexpr int64_t kWideLanes = 16;
+
 namespace detail {
-template <class T>
+template <class T, int64_t Lanes>
 struct VecOf {
-  typedef T type __attribute__((vector_size(kLanes * sizeof(T))));
+  typedef T type __attribute__((vector_size(Lanes * sizeof(T))));
 };
 }  // namespace detail
 template <class T>
-using Vec = typename detail::VecOf<T>::type;
+using Vec = typename detail::VecOf<T, kLanes>::type;
+template <class T>
+using WideVec = typename detail::VecOf<T, kWideLanes>::type;
 
 // n rounded up to a multiple.
 constexpr int64_t round_up(int64_t n, int64_t multiple) {
@@ -53,7 +62,18 @@ Vec<T> load(const T* p, int64_t count, T fill) {
 }
 
 template <class T>
+WideVec<T> load_wide(const T* p) {
+  WideVec<T> v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+
+template <class T>
 void store(T* p, Vec<T> v) {
+  std::memcpy(p, &v, sizeof v);
+}
+template <class T>
+void store(T* p, WideVec<T> v) {
   std::memcpy(p, &v, sizeof v);
 }
 
@@ -79,8 +99,8 @@ template <class V>
 [[gnu::always_inline]] inline V fma_lanes(V a, V b, V c) {
 #if defined(__FMA__) || defined(__aarch64__)
   V r;
-#pragma GCC unroll 8
-  for (int l = 0; l < kLanes; ++l) r[l] = fma(a[l], b[l], c[l]);
+#pragma GCC unroll 16
+  for (size_t l = 0; l < sizeof(V) / sizeof a[0]; ++l) r[l] = fma(a[l], b[l], c[l]);
   return r;
 #else
   return a * b + c;
@@ -93,20 +113,31 @@ inline Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) {
 inline Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) {
   return detail::fma_lanes(a, b, c);
 }
+inline WideVec<float> fma(WideVec<float> a, WideVec<float> b, WideVec<float> c) {
+#ifdef __AVX512F__
+  return _mm512_fmadd_ps(a, b, c);
+#else
+  return detail::fma_lanes(a, b, c);
+#endif
+}
+inline WideVec<double> fma(WideVec<double> a, WideVec<double> b, WideVec<double> c) {
+  return detail::fma_lanes(a, b, c);
+}
 
 namespace detail {
 
-// e^x for F float or Vec<float>, U the unsigned integers of its size; within 1.5 units in the last place.
-// x = n ln 2 + r with |r| <= ln 2 / 2, where ln 2 is cut in two so that n times its upper part is exact (Cody
-// and Waite 1980). e^r by the polynomial of Cephes (Moshier, expf.c). 2^n through the exponent bits in two
-// factors, for 2^128 is no float. Below the smallest normal number the result is 0. NaN stays NaN.
+// e^x for F float, Vec<float> or WideVec<float>, U the unsigned integers of its size; within 1.5 units in the
+// last place. x = n ln 2 + r with |r| <= ln 2 / 2, where ln 2 is cut in two so that n times its upper part is
+// exact (Cody and Waite 1980). e^r by the polynomial of Cephes (Moshier, expf.c). 2^n through the exponent
+// bits in two factors, for 2^128 is no float. Below the smallest normal number the result is 0. NaN stays
+// NaN.
 template <class U, class F>
 [[gnu::always_inline]] inline F exp(F x) {
   const auto all = [](float c) {
     if constexpr (std::is_same_v<F, float>)
       return c;
     else
-      return broadcast(c);
+      return c - F{};
   };
   constexpr float kLowest = -87.33654f;  // log of the smallest normal number
   constexpr float kHighest = 88.72283f;  // log of the largest
@@ -141,6 +172,13 @@ inline Vec<float> fast_exp(Vec<float> x) {
 }
 inline Vec<double> fast_exp(Vec<double> x) {
   for (int l = 0; l < kLanes; ++l) x[l] = std::exp(x[l]);
+  return x;
+}
+inline WideVec<float> fast_exp(WideVec<float> x) {
+  return detail::exp<WideVec<uint32_t>>(x);
+}
+inline WideVec<double> fast_exp(WideVec<double> x) {
+  for (int l = 0; l < kWideLanes; ++l) x[l] = std::exp(x[l]);
   return x;
 }
 

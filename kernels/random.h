@@ -1,8 +1,9 @@
 #pragma once
-// Many random numbers at once, for CPU kernels: the draws of core/philox.h, eight blocks of four at a time.
+// Many random numbers at once, for CPU kernels: the draws of core/philox.h, sixteen blocks of four at a time.
 
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #include "core/philox.h"
 #include "kernels/drop_rule.h"
@@ -16,12 +17,21 @@ namespace moe::kernels {
 namespace cpu {
 namespace detail {
 
-// Four blocks, a word of each in the lower half of a lane. What the rounds leave in the upper halves is never
-// read: the multiplication takes lower halves only.
-typedef uint64_t Words __attribute__((vector_size(32)));
+// As many blocks as a register has lanes of 64 bits, a word of each in the lower half of its lane. What the
+// rounds leave in the upper halves is never read: the multiplication takes lower halves only.
+#ifdef __AVX512F__
+inline constexpr int kWordLanes = 8;
+#else
+inline constexpr int kWordLanes = 4;
+#endif
+typedef uint64_t Words __attribute__((vector_size(8 * kWordLanes)));
 
 inline Words multiply_low(Words a, uint64_t factor) {
-#ifdef __AVX2__
+#if defined(__AVX512F__)
+  // Unmasked under this mask; the plain one makes GCC 12 warn of its own header.
+  return reinterpret_cast<Words>(_mm512_maskz_mul_epu32(0xFF, reinterpret_cast<__m512i>(a),
+                                                        _mm512_set1_epi64(static_cast<int64_t>(factor))));
+#elif defined(__AVX2__)
   return reinterpret_cast<Words>(
       _mm256_mul_epu32(reinterpret_cast<__m256i>(a), _mm256_set1_epi64x(static_cast<int64_t>(factor))));
 #else
@@ -29,43 +39,65 @@ inline Words multiply_low(Words a, uint64_t factor) {
 #endif
 }
 
-inline constexpr int64_t kBatchBlocks = 8;
+// Sixteen blocks, in independent chains that fill the multiplier's latency.
+inline constexpr int kBatchBlocks = 16;
+inline constexpr int kGroups = kBatchBlocks / kWordLanes;
+
+// The words of the blocks; before, a and b hold the lower and the upper half of their numbers.
+struct Batch {
+  Words a[kGroups], b[kGroups], c[kGroups], d[kGroups];
+
+  void run(const RngAddress& rng) {
+    const Words none{};
+#pragma GCC unroll 4
+    for (int g = 0; g < kGroups; ++g) {
+      c[g] = none + uint64_t{rng.stream};
+      d[g] = none + uint64_t{rng.step};
+    }
+    uint32_t k0 = static_cast<uint32_t>(rng.seed), k1 = static_cast<uint32_t>(rng.seed >> 32);
+    for (int round = 0; round < 10; ++round) {
+#pragma GCC unroll 4
+      for (int g = 0; g < kGroups; ++g) {
+        const Words p0 = multiply_low(a[g], 0xD2511F53u), p1 = multiply_low(c[g], 0xCD9E8D57u);
+        a[g] = (p1 >> 32) ^ b[g] ^ uint64_t { k0 };
+        b[g] = p1;
+        c[g] = (p0 >> 32) ^ d[g] ^ uint64_t { k1 };
+        d[g] = p0;
+      }
+      k0 += 0x9E3779B9u;
+      k1 += 0xBB67AE85u;
+    }
+  }
+};
+
+// Lane i of the first half of x, then of y, for i = 0, 1, ...; and of their second halves.
+template <int... I>
+void interleave(Words x, Words y, uint32_t* to, std::integer_sequence<int, I...>) {
+  const Words first = __builtin_shufflevector(x, y, (I / 2 + I % 2 * kWordLanes)...);
+  const Words second = __builtin_shufflevector(x, y, (kWordLanes / 2 + I / 2 + I % 2 * kWordLanes)...);
+  std::memcpy(to, &first, sizeof first);
+  std::memcpy(to + 2 * kWordLanes, &second, sizeof second);
+}
+
 inline constexpr int64_t kBatchDraws = 4 * kBatchBlocks;
 
 // Draws 4*block .. 4*block + kBatchDraws - 1.
 inline void random_batch(const RngAddress& rng, uint64_t block, uint32_t* draws) {
-  constexpr int kGroups = 2;  // independent chains, to fill the multiplier's latency
-  const Words none{};
-  Words a[kGroups], b[kGroups], c[kGroups], d[kGroups];
-#pragma GCC unroll 2
-  for (uint64_t g = 0; g < kGroups; ++g) {
-    a[g] = Words{0, 1, 2, 3} + (block + 4 * g);
-    b[g] = a[g] >> 32;
-    c[g] = none + uint64_t{rng.stream};
-    d[g] = none + uint64_t{rng.step};
-  }
-  uint32_t k0 = static_cast<uint32_t>(rng.seed), k1 = static_cast<uint32_t>(rng.seed >> 32);
-  for (int round = 0; round < 10; ++round) {
-#pragma GCC unroll 2
-    for (int g = 0; g < kGroups; ++g) {
-      const Words p0 = multiply_low(a[g], 0xD2511F53u), p1 = multiply_low(c[g], 0xCD9E8D57u);
-      a[g] = (p1 >> 32) ^ b[g] ^ uint64_t { k0 };
-      b[g] = p1;
-      c[g] = (p0 >> 32) ^ d[g] ^ uint64_t { k1 };
-      d[g] = p0;
-    }
-    k0 += 0x9E3779B9u;
-    k1 += 0xBB67AE85u;
-  }
-#pragma GCC unroll 2
+  constexpr auto kLanes = std::make_integer_sequence<int, kWordLanes>();
+  Batch batch;
+#pragma GCC unroll 4
   for (int g = 0; g < kGroups; ++g) {
-    const Words ab = (a[g] & 0xFFFFFFFFu) | (b[g] << 32);
-    const Words cd = (c[g] & 0xFFFFFFFFu) | (d[g] << 32);
-    const Words blocks01 = __builtin_shufflevector(ab, cd, 0, 4, 1, 5);
-    const Words blocks23 = __builtin_shufflevector(ab, cd, 2, 6, 3, 7);
-    std::memcpy(draws + 16 * g, &blocks01, sizeof blocks01);
-    std::memcpy(draws + 16 * g + 8, &blocks23, sizeof blocks23);
+    Words lane{};
+#pragma GCC unroll 8
+    for (int l = 0; l < kWordLanes; ++l) lane[l] = static_cast<uint64_t>(l);
+    batch.a[g] = lane + (block + static_cast<uint64_t>(g * kWordLanes));
+    batch.b[g] = batch.a[g] >> 32;
   }
+  batch.run(rng);
+#pragma GCC unroll 4
+  for (int g = 0; g < kGroups; ++g)
+    interleave((batch.a[g] & 0xFFFFFFFFu) | (batch.b[g] << 32),
+               (batch.c[g] & 0xFFFFFFFFu) | (batch.d[g] << 32), draws + 4 * g * kWordLanes, kLanes);
 }
 
 }  // namespace detail
@@ -80,6 +112,65 @@ inline const uint32_t* random_fill(const RngAddress& rng, uint64_t first, int64_
     detail::random_batch(rng, first / 4 + static_cast<uint64_t>(i / 4), memory + i);
   return memory + skip;
 }
+
+// The draws of kDrawRows rows side by side, four columns at a time: row r's columns are draws first +
+// r*stride, and so on, of the stream.
+inline constexpr int kDrawRows = detail::kBatchBlocks;
+typedef uint32_t RowDraws __attribute__((vector_size(4 * kDrawRows)));
+
+class DrawColumns {
+ public:
+  DrawColumns(const RngAddress& rng, uint64_t first, uint64_t stride) : rng_(rng) {
+    for (uint64_t r = 0; r < kDrawRows; ++r) {
+      const uint64_t at = first + r * stride;
+      block_[r] = at / 4;
+      phase_[r] = static_cast<uint32_t>(at % 4);
+      aligned_ = aligned_ && at % 4 == 0;
+    }
+    if (!aligned_) draw(ahead_);
+  }
+  // to[c]: the next column but c.
+  void next(RowDraws to[4]) {
+    if (aligned_) return draw(to);
+    RowDraws words[8];
+    for (int w = 0; w < 4; ++w) words[w] = ahead_[w];
+    draw(ahead_);
+    for (int w = 0; w < 4; ++w) words[4 + w] = ahead_[w];
+    for (int c = 0; c < 4; ++c)
+      to[c] = phase_ == 0 ? words[c] : phase_ == 1 ? words[c + 1] : phase_ == 2 ? words[c + 2] : words[c + 3];
+  }
+
+ private:
+  // The words of the next block of each row.
+  void draw(RowDraws to[4]) {
+    detail::Batch batch;
+#pragma GCC unroll 4
+    for (int g = 0; g < detail::kGroups; ++g) {
+      std::memcpy(&batch.a[g], block_ + g * detail::kWordLanes, sizeof batch.a[g]);
+      batch.b[g] = batch.a[g] >> 32;
+    }
+    batch.run(rng_);
+    const auto narrow = [](const detail::Words* words, RowDraws* out) {
+      typedef uint32_t Half __attribute__((vector_size(4 * detail::kWordLanes)));
+#pragma GCC unroll 4
+      for (int g = 0; g < detail::kGroups; ++g) {
+        const Half half = __builtin_convertvector(words[g], Half);
+        std::memcpy(reinterpret_cast<char*>(out) + g * static_cast<int>(sizeof half), &half, sizeof half);
+      }
+    };
+    narrow(batch.a, to);
+    narrow(batch.b, to + 1);
+    narrow(batch.c, to + 2);
+    narrow(batch.d, to + 3);
+    for (uint64_t& block : block_) ++block;
+  }
+
+  RngAddress rng_;
+  alignas(64) uint64_t block_[kDrawRows]{};
+  RowDraws phase_{};
+  bool aligned_ = true;
+  RowDraws ahead_[4]{};
+};
 
 }  // namespace cpu
 }  // namespace moe::kernels

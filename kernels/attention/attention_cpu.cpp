@@ -1,7 +1,7 @@
 // A task owns one head of one sequence: its columns of y, of dqkv and of the cache's new rows, and its lse.
-// It first lays the head's keys and values out densely, keys with one row per channel, so that the scores of
-// neighbouring keys are neighbours; then it goes through the queries kRows at a time. Scratch: O(T D + T) a
-// thread.
+// It goes through the queries kWideLanes at a time, one to a lane: what is done for a query and a key is done
+// for all of them at once, and softmax never leaves its lane. Keys and values are read where they lie.
+// Scratch: O(T (kWideLanes + D)) a thread.
 
 #include <algorithm>
 #include <limits>
@@ -15,12 +15,9 @@
 namespace moe::kernels::cpu {
 namespace {
 
-constexpr int kRows = 4;
-// The score of a key that a query does not see: rows are filled up with it to whole vectors.
-template <class T>
-constexpr T kNothing = -std::numeric_limits<T>::infinity();
+static_assert(kDrawRows == kWideLanes);
 
-// A head's place in memory, and how its dense copies are laid out.
+// A head's place in memory.
 struct Head {
   Head(const AttentionShape& shape, int64_t task)
       : s(shape),
@@ -28,47 +25,116 @@ struct Head {
         h(task % s.heads),
         width(s.heads * s.dim),
         positions(s.past + s.tokens),
-        columns(round_up(positions, kLanes)),
-        wide(round_up(s.dim, kLanes)) {}
+        wide(round_up(s.dim, kWideLanes)) {}
 
   // Where queries (part 0), keys (1) or values (2) of row `row` of a [.., 3C] array begin.
   int64_t at(int64_t row, int part) const { return row * stride() + part * width + h * s.dim; }
   int64_t stride() const { return 3 * width; }
 
-  // Calls block<R>(i) for positions i .. i+R-1, until all positions from `first` on are covered.
-  template <class Block>
-  void for_each_block(int64_t first, Block block) const {
-    int64_t i = first;
-    for (; i + kRows <= positions; i += kRows) block.template operator()<kRows>(i);
-    for (; i < positions; ++i) block.template operator()<1>(i);
-  }
-
-  // The draws of the query at position i for the keys up to i. `memory` has room for draws_size() of them.
-  const uint32_t* draw(int64_t i, uint32_t* memory) const {
-    const int64_t row = (b * s.heads + h) * positions + i;
-    return random_fill(s.rng, static_cast<uint64_t>(row * positions), i + 1, memory);
-  }
-  int64_t draws_size() const { return positions + kDrawSlack; }
-
   const AttentionShape& s;
   const int64_t b, h;
   const int64_t width;      // C
   const int64_t positions;  // T
-  const int64_t columns;    // T in whole vectors
   const int64_t wide;       // D in whole vectors
 };
 
-template <class T>
-void exp_row(int64_t n, T shift, T* row) {
-  for (int64_t j = 0; j < n; j += kLanes) store(row + j, fast_exp(load(row + j) - shift));
+// The queries at positions first .. first + count - 1, which see `keys` keys together.
+struct QueryBlock {
+  QueryBlock(const Head& head, int64_t position)
+      : first(position), count(std::min(kWideLanes, head.positions - position)), keys(first + count) {}
+
+  // x where a lane's query sees key j, else `other`.
+  template <class T>
+  WideVec<T> seen(int64_t j, WideVec<T> x, T other) const {
+    if (j <= first) return x;
+    WideVec<T> lane;
+    for (int l = 0; l < kWideLanes; ++l) lane[l] = static_cast<T>(l);
+    return lane >= static_cast<T>(j - first) ? x : other - WideVec<T>{};
+  }
+
+  int64_t first, count, keys;
+};
+
+// body(j, keep) for the keys of a block, four at a time; keep(x) is x where the rule keeps a query's key j,
+// else 0.
+template <class T, class Body>
+void for_each_key(const Head& head, const QueryBlock& block, Body body) {
+  const AttentionShape& s = head.s;
+  if (!s.drop.drops()) {
+    for (int64_t j = 0; j < block.keys; ++j) body(j, [](WideVec<T> x) { return x; });
+    return;
+  }
+  const int64_t row = (head.b * s.heads + head.h) * head.positions + block.first;
+  DrawColumns draws(s.rng, static_cast<uint64_t>(row * head.positions),
+                    static_cast<uint64_t>(head.positions));
+  for (int64_t j = 0; j < block.keys; j += 4) {
+    RowDraws column[4];
+    draws.next(column);
+    for (int64_t c = 0; c < std::min<int64_t>(4, block.keys - j); ++c) {
+      using Mask = decltype(WideVec<T>{} < WideVec<T>{});
+      const Mask kept = __builtin_convertvector(column[c] >= s.drop.threshold, Mask);
+      body(j + c, [kept](WideVec<T> x) { return kept ? x : WideVec<T>{}; });
+    }
+  }
 }
 
+// to [D][lane] = factor * rows [count][D], 0 in the lanes behind them.
 template <class T>
-void drop(int64_t n, DropRule rule, const uint32_t* draws, T factor, T* row) {
-  for (int64_t j = 0; j < n; ++j) {
-    const T kept = row[j] * factor;
-    row[j] = draws[j] >= rule.threshold ? kept : T(0);
-  }
+void to_lanes(int64_t count, int64_t dim, T factor, const T* rows, int64_t stride, T* to) {
+  for (int64_t d = 0; d < dim; ++d)
+    for (int64_t r = 0; r < kWideLanes; ++r)
+      to[d * kWideLanes + r] = r < count ? factor * rows[r * stride + d] : T(0);
+}
+
+// to [count][wide] = factor * rows [count][D], 0 behind them.
+template <class T>
+void to_rows(int64_t count, int64_t dim, int64_t wide, T factor, const T* rows, int64_t stride, T* to) {
+  for (int64_t r = 0; r < count; ++r)
+    for (int64_t d = 0; d < wide; ++d) to[r * wide + d] = d < dim ? factor * rows[r * stride + d] : T(0);
+}
+
+// scores [keys][lane] = keys' rows times the block's vectors [D][lane].
+template <class T>
+void score(const Head& head, const QueryBlock& block, const T* rows, const T* lanes, T* scores) {
+  lane_product<T>(block.keys, {.n = head.s.dim,
+                               .all = head.s.dim,
+                               .a = rows,
+                               .row = head.stride(),
+                               .step = 1,
+                               .b = lanes,
+                               .b_stride = kWideLanes,
+                               .c = scores,
+                               .c_stride = kWideLanes});
+}
+
+// sums [D][lane] = sum over the keys that a query sees of weight [keys][lane] times the keys' rows.
+template <class T>
+void weighted_sum(const Head& head, const QueryBlock& block, const T* rows, const T* weight, T* sums) {
+  lane_product<T>(head.s.dim, {.n = block.keys,
+                               .all = block.first + 1,
+                               .a = rows,
+                               .row = 1,
+                               .step = head.stride(),
+                               .b = weight,
+                               .b_stride = kWideLanes,
+                               .c = sums,
+                               .c_stride = kWideLanes});
+}
+
+// gradient [keys][wide] += sum over the block's queries of weight [keys][lane] times rows [count][wide].
+template <class T>
+void add_to_keys(const Head& head, const QueryBlock& block, const T* weight, const T* rows, T* gradient) {
+  for (int64_t d = 0; d < head.wide; d += kWideLanes)
+    lane_product<T>(block.keys, {.n = block.count,
+                                 .all = block.count,
+                                 .a = weight,
+                                 .row = kWideLanes,
+                                 .step = 1,
+                                 .b = rows + d,
+                                 .b_stride = head.wide,
+                                 .c = gradient + d,
+                                 .c_stride = head.wide,
+                                 .accumulate = true});
 }
 
 template <class T>
@@ -83,94 +149,90 @@ void append_to_cache(const Head& head, const T* qkv, T* cache) {
 template <class T>
 void head_forward(const Head& head, const T* qkv, T* cache, T* y, T* lse) {
   const AttentionShape& s = head.s;
-  const int64_t columns = head.columns, wide = head.wide, first = head.positions - s.queries;
-  T* key = thread_scratch<T>(s.dim * columns + head.positions * wide + kRows * (columns + 2 * wide));
-  T* value = key + s.dim * columns;
-  T* weight = value + head.positions * wide;
-  T* query = weight + kRows * columns;
-  T* out = query + kRows * wide;
-  uint32_t* draws = thread_scratch<uint32_t>(head.draws_size());
-
   if (cache) append_to_cache(head, qkv, cache);
   const T* past = cache ? cache : qkv;
-  const int64_t row0 = head.b * (cache ? s.capacity : s.tokens);
-  pack_columns(head.positions, columns, s.dim, past + head.at(row0, 1), head.stride(), key);
-  pack_rows(head.positions, s.dim, wide, T(1), past + head.at(row0, 2), head.stride(), value);
+  const int64_t row0 = head.b * (cache ? s.capacity : s.tokens), first = head.positions - s.queries;
+  const T *key = past + head.at(row0, 1), *value = past + head.at(row0, 2);
+  T* weight = thread_scratch<T>(kWideLanes * (head.positions + 2 * s.dim));
+  T* query = weight + kWideLanes * head.positions;
+  T* out = query + kWideLanes * s.dim;
 
-  head.for_each_block(first, [&]<int R>(int64_t i) {
-    const T* q = qkv + head.at(head.b * s.tokens + i - s.past, 0);
-    pack_rows(R, s.dim, wide, static_cast<T>(s.scale), q, head.stride(), query);
-    const int64_t n = round_up(i + R, kLanes);
-    row_products<R>(n, s.dim, wide, columns, query, key, weight);
-    T inverse[R];
-    for (int r = 0; r < R; ++r) {
-      T* row = weight + r * columns;
-      const int64_t seen = i + r + 1;
-      std::fill(row + seen, row + n, kNothing<T>);
-      const T most = max_of(row, n);
-      exp_row(n, most, row);
-      const T total = sum(row, n);
-      lse[(head.b * s.heads + head.h) * s.queries + i + r - first] = most + std::log(total);
-      inverse[r] = static_cast<T>(s.drop.scale) / total;
-      if (s.drop.drops()) drop(seen, s.drop, head.draw(i + r, draws), T(1), row);
+  for (int64_t i = first; i < head.positions; i += kWideLanes) {
+    const QueryBlock block(head, i);
+    to_lanes(block.count, s.dim, static_cast<T>(s.scale), qkv + head.at(head.b * s.tokens + i - s.past, 0),
+             head.stride(), query);
+    score(head, block, key, query, weight);
+    constexpr T kNothing = -std::numeric_limits<T>::infinity();
+    WideVec<T> most = kNothing - WideVec<T>{}, total{};
+    for (int64_t j = 0; j < block.keys; ++j) {
+      const WideVec<T> x = block.seen(j, load_wide(weight + j * kWideLanes), kNothing);
+      store(weight + j * kWideLanes, x);
+      most = x > most ? x : most;
     }
-    causal_rows<R>(i, wide, columns, weight, value, out);
+    for_each_key<T>(head, block, [&](int64_t j, auto keep) {
+      const WideVec<T> e = fast_exp(load_wide(weight + j * kWideLanes) - most);
+      total += e;
+      store(weight + j * kWideLanes, WideVec<T>(keep(e)));
+    });
+    weighted_sum(head, block, value, weight, out);
     T* to = y + (head.b * s.queries + i - first) * head.width + head.h * s.dim;
-    for (int r = 0; r < R; ++r)
-      for (int64_t d = 0; d < s.dim; ++d) to[r * head.width + d] = out[r * wide + d] * inverse[r];
-  });
+    T* to_lse = lse + (head.b * s.heads + head.h) * s.queries + i - first;
+    for (int64_t r = 0; r < block.count; ++r) {
+      to_lse[r] = most[r] + std::log(total[r]);
+      const T inverse = static_cast<T>(s.drop.scale) / total[r];
+      for (int64_t d = 0; d < s.dim; ++d) to[r * head.width + d] = out[d * kWideLanes + r] * inverse;
+    }
+  }
 }
 
 template <class T>
 void head_backward(const Head& head, const T* qkv, const T* lse, const T* dy, T* dqkv) {
   const AttentionShape& s = head.s;
-  const int64_t n = head.positions, columns = head.columns, wide = head.wide;
-  T* key_columns = thread_scratch<T>(2 * s.dim * columns + 3 * n * wide + kRows * (2 * columns + 3 * wide));
-  T* value_columns = key_columns + s.dim * columns;
-  T* key = value_columns + s.dim * columns;
-  T* dkey = key + n * wide;
+  const int64_t n = head.positions, wide = head.wide, row0 = head.b * n;
+  T* dkey = thread_scratch<T>(2 * n * wide + kWideLanes * (3 * n + 3 * s.dim + 2 * wide));
   T* dvalue = dkey + n * wide;
-  T* weight = dvalue + n * wide;         // of the block's rows: p, then w
-  T* dscore = weight + kRows * columns;  // g, then ds
-  T* query = dscore + kRows * columns;
-  T* dout = query + kRows * wide;
-  T* dquery = dout + kRows * wide;
-  uint32_t* memory = thread_scratch<uint32_t>(head.draws_size());
-
-  const int64_t row0 = head.b * n;
-  const T* k = qkv + head.at(row0, 1);
-  const T* v = qkv + head.at(row0, 2);
-  pack_columns(n, columns, s.dim, k, head.stride(), key_columns);
-  pack_columns(n, columns, s.dim, v, head.stride(), value_columns);
-  pack_rows(n, s.dim, wide, T(1), k, head.stride(), key);
+  T* p = dvalue + n * wide;               // [keys][lane]: scores before
+  T* weight = p + kWideLanes * n;         // [keys][lane]: w
+  T* dscore = weight + kWideLanes * n;    // [keys][lane]: g, then ds
+  T* query = dscore + kWideLanes * n;     // [D][lane], scaled
+  T* dout = query + kWideLanes * s.dim;   // [D][lane]
+  T* dquery = dout + kWideLanes * s.dim;  // [D][lane]
+  T* query_rows = dquery + kWideLanes * s.dim;
+  T* dout_rows = query_rows + kWideLanes * wide;
   std::fill_n(dkey, 2 * n * wide, T(0));
 
+  const T *key = qkv + head.at(row0, 1), *value = qkv + head.at(row0, 2);
   const T scale = static_cast<T>(s.scale), keep_scale = static_cast<T>(s.drop.scale);
-  head.for_each_block(0, [&]<int R>(int64_t i) {
-    pack_rows(R, s.dim, wide, scale, qkv + head.at(row0 + i, 0), head.stride(), query);
-    pack_rows(R, s.dim, wide, T(1), dy + (row0 + i) * head.width + head.h * s.dim, head.width, dout);
-    const int64_t used = round_up(i + R, kLanes);
-    row_products<R>(used, s.dim, wide, columns, query, key_columns, weight);
-    row_products<R>(used, s.dim, wide, columns, dout, value_columns, dscore);
-    for (int r = 0; r < R; ++r) {
-      T *w = weight + r * columns, *ds = dscore + r * columns;
-      const int64_t seen = i + r + 1;
-      std::fill(w + seen, w + used, kNothing<T>);
-      std::fill(ds + seen, ds + used, T(0));
-      exp_row(used, lse[(head.b * s.heads + head.h) * n + i + r], w);
-      const uint32_t* draws = s.drop.drops() ? head.draw(i + r, memory) : nullptr;
-      if (draws) drop(seen, s.drop, draws, keep_scale, ds);
-      const T mean = dot(w, ds, used);
-      for (int64_t j = 0; j < used; ++j) ds[j] = w[j] * (ds[j] - mean);
-      if (draws) drop(seen, s.drop, draws, keep_scale, w);
-    }
-    add_outer_products<R>(i + R, wide, columns, weight, dout, dvalue);
-    add_outer_products<R>(i + R, wide, columns, dscore, query, dkey);
-    causal_rows<R>(i, wide, columns, dscore, key, dquery);
+  for (int64_t i = 0; i < n; i += kWideLanes) {
+    const QueryBlock block(head, i);
+    const T* q = qkv + head.at(row0 + i, 0);
+    const T* dout_from = dy + (row0 + i) * head.width + head.h * s.dim;
+    to_lanes(block.count, s.dim, scale, q, head.stride(), query);
+    to_rows(block.count, s.dim, wide, scale, q, head.stride(), query_rows);
+    to_lanes(block.count, s.dim, T(1), dout_from, head.width, dout);
+    to_rows(block.count, s.dim, wide, T(1), dout_from, head.width, dout_rows);
+    score(head, block, key, query, p);
+    score(head, block, value, dout, dscore);
+    WideVec<T> shift{}, mean{};
+    for (int64_t r = 0; r < block.count; ++r) shift[r] = lse[(head.b * s.heads + head.h) * n + i + r];
+    for_each_key<T>(head, block, [&](int64_t j, auto keep) {
+      const int64_t at = j * kWideLanes;
+      const WideVec<T> pj = block.seen(j, WideVec<T>(fast_exp(load_wide(p + at) - shift)), T(0));
+      const WideVec<T> g = block.seen(j, WideVec<T>(keep(load_wide(dscore + at) * keep_scale)), T(0));
+      mean = fma(pj, g, mean);
+      store(p + at, pj);
+      store(weight + at, WideVec<T>(keep(pj * keep_scale)));
+      store(dscore + at, g);
+    });
+    for (int64_t at = 0; at < block.keys * kWideLanes; at += kWideLanes)
+      store(dscore + at, WideVec<T>(load_wide(p + at) * (load_wide(dscore + at) - mean)));
+    weighted_sum(head, block, key, dscore, dquery);
     T* dq = dqkv + head.at(row0 + i, 0);
-    for (int r = 0; r < R; ++r)
-      for (int64_t d = 0; d < s.dim; ++d) dq[r * head.stride() + d] += scale * dquery[r * wide + d];
-  });
+    for (int64_t r = 0; r < block.count; ++r)
+      for (int64_t d = 0; d < s.dim; ++d) dq[r * head.stride() + d] += scale * dquery[d * kWideLanes + r];
+    add_to_keys(head, block, weight, dout_rows, dvalue);
+    add_to_keys(head, block, dscore, query_rows, dkey);
+  }
   for (int64_t i = 0; i < n; ++i) {
     T *dk = dqkv + head.at(row0 + i, 1), *dv = dqkv + head.at(row0 + i, 2);
     for (int64_t d = 0; d < s.dim; ++d) dk[d] += dkey[i * wide + d];

@@ -1,134 +1,65 @@
 #pragma once
-// The matrix products of one attention head, in tiles of R rows that stay in registers. Every element is one
-// chain of multiply-adds in ascending order, whatever the tile: results do not depend on how rows are
-// grouped.
-//
-// In scratch memory rows over the head's channels have a stride of `wide` = D rounded up to whole vectors,
-// the rest being zeros.
+// The matrix products of one attention head, kWideLanes columns at a time. Every element is one chain of
+// multiply-adds in ascending order: its bits do not depend on how rows and columns are grouped.
 
+#include <algorithm>
 #include <cstdint>
 
 #include "kernels/math.h"
 
 namespace moe::kernels::cpu {
 
-// to [n][wide] = factor * from [n][D]
+// c[m][lane] = sum over x < n of a[m*row + x*step] * b[x][lane], added to what is there with `accumulate`.
+// The terms from `all` on are those of some lanes only: lane l has the terms x < all + l. Left out, not
+// multiplied by zero, since 0 * x is not always 0.
 template <class T>
-void pack_rows(int64_t n, int64_t dim, int64_t wide, T factor, const T* from, int64_t stride, T* to) {
-  for (int64_t i = 0; i < n; ++i, from += stride, to += wide) {
-    for (int64_t d = 0; d < dim; ++d) to[d] = factor * from[d];
-    for (int64_t d = dim; d < wide; ++d) to[d] = 0;
-  }
-}
+struct LaneProduct {
+  int64_t n;
+  int64_t all;
+  const T* a;
+  int64_t row, step;
+  const T* b;
+  int64_t b_stride;
+  T* c;
+  int64_t c_stride;
+  bool accumulate = false;
+};
 
-// to [D][columns] = from [n][D]^T, zeros behind the first n columns; columns is n in whole vectors.
-template <class T>
-void pack_columns(int64_t n, int64_t columns, int64_t dim, const T* from, int64_t stride, T* to) {
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes)
-    for (int64_t d = 0; d < dim; ++d) {
-      Vec<T> v;
+// Rows m .. m+M-1.
+template <int M, class T>
+void lane_tile(const LaneProduct<T>& p, int64_t m) {
+  WideVec<T> sum[M] = {};
+  if (p.accumulate) {
 #pragma GCC unroll 8
-      for (int64_t l = 0; l < kLanes; ++l) v[l] = from[(i + l) * stride + d];
-      store(to + d * columns + i, v);
-    }
-  for (; i < columns; ++i)
-    for (int64_t d = 0; d < dim; ++d) to[d * columns + i] = i < n ? from[i * stride + d] : T(0);
+    for (int i = 0; i < M; ++i) sum[i] = load_wide(p.c + (m + i) * p.c_stride);
+  }
+  const T* a = p.a + m * p.row;
+  const T* b = p.b;
+  const int64_t all = std::min(p.all, p.n);
+  int64_t x = 0;
+  for (; x < all; ++x, a += p.step, b += p.b_stride) {
+    const WideVec<T> factor = load_wide(b);
+#pragma GCC unroll 8
+    for (int i = 0; i < M; ++i) sum[i] = fma(a[i * p.row] - WideVec<T>{}, factor, sum[i]);
+  }
+  WideVec<T> lane;
+  for (int l = 0; l < kWideLanes; ++l) lane[l] = static_cast<T>(l);
+  for (; x < p.n; ++x, a += p.step, b += p.b_stride) {
+    const WideVec<T> factor = load_wide(b);
+    const auto has = lane > static_cast<T>(x - all);
+#pragma GCC unroll 8
+    for (int i = 0; i < M; ++i) sum[i] = has ? fma(a[i * p.row] - WideVec<T>{}, factor, sum[i]) : sum[i];
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < M; ++i) store(p.c + (m + i) * p.c_stride, sum[i]);
 }
 
-// body<W>(i) for vectors i .. i+W-1 of `n` elements, two at a time while there are two.
-template <class Body>
-void for_each_vector(int64_t n, Body body) {
-  int64_t i = 0;
-  for (; i + 2 * kLanes <= n; i += 2 * kLanes) body.template operator()<2>(i);
-  if (i < n) body.template operator()<1>(i);
-}
-
-// s[r][j] = sum over d of a[r][d] * b[d][j] for j < n.     a [R][wide], b [D][columns], s [R][columns]
-template <int R, class T>
-void row_products(int64_t n, int64_t dim, int64_t wide, int64_t columns, const T* a, const T* b, T* s) {
-  for_each_vector(n, [=]<int W>(int64_t j) {
-    Vec<T> acc[R][W] = {};
-    for (int64_t d = 0; d < dim; ++d) {
-      Vec<T> column[W];
-#pragma GCC unroll 2
-      for (int w = 0; w < W; ++w) column[w] = load(b + d * columns + j + w * kLanes);
-#pragma GCC unroll 4
-      for (int r = 0; r < R; ++r) {
-        const Vec<T> factor = broadcast(a[r * wide + d]);
-#pragma GCC unroll 2
-        for (int w = 0; w < W; ++w) acc[r][w] = fma(factor, column[w], acc[r][w]);
-      }
-    }
-#pragma GCC unroll 4
-    for (int r = 0; r < R; ++r)
-#pragma GCC unroll 2
-      for (int w = 0; w < W; ++w) store(s + r * columns + j + w * kLanes, acc[r][w]);
-  });
-}
-
-// o[r] += sum over j in [begin, end) of weight[r][j] * x[j].     weight [R][columns], x [.][wide], o
-// [R][wide]
-template <int R, class T>
-void add_weighted_rows(int64_t begin, int64_t end, int64_t wide, int64_t columns, const T* weight, const T* x,
-                       T* o) {
-  for_each_vector(wide, [=]<int W>(int64_t d) {
-    Vec<T> acc[R][W];
-#pragma GCC unroll 4
-    for (int r = 0; r < R; ++r)
-#pragma GCC unroll 2
-      for (int w = 0; w < W; ++w) acc[r][w] = load(o + r * wide + d + w * kLanes);
-    for (int64_t j = begin; j < end; ++j) {
-      Vec<T> row[W];
-#pragma GCC unroll 2
-      for (int w = 0; w < W; ++w) row[w] = load(x + j * wide + d + w * kLanes);
-#pragma GCC unroll 4
-      for (int r = 0; r < R; ++r) {
-        const Vec<T> factor = broadcast(weight[r * columns + j]);
-#pragma GCC unroll 2
-        for (int w = 0; w < W; ++w) acc[r][w] = fma(factor, row[w], acc[r][w]);
-      }
-    }
-#pragma GCC unroll 4
-    for (int r = 0; r < R; ++r)
-#pragma GCC unroll 2
-      for (int w = 0; w < W; ++w) store(o + r * wide + d + w * kLanes, acc[r][w]);
-  });
-}
-
-// o[r] = sum over j < first + r + 1 of weight[r][j] * x[j]: each row its own number of terms, since 0 * x[j]
-// is not always 0.
-template <int R, class T>
-void causal_rows(int64_t first, int64_t wide, int64_t columns, const T* weight, const T* x, T* o) {
-  for (int64_t d = 0; d < R * wide; ++d) o[d] = 0;
-  add_weighted_rows<R>(0, first + 1, wide, columns, weight, x, o);
-  for (int r = 1; r < R; ++r)
-    add_weighted_rows<1>(first + 1, first + r + 1, wide, columns, weight + r * columns, x, o + r * wide);
-}
-
-// g[j] += sum over r of weight[r][j] * x[r] for j < n.     weight [R][columns], x [R][wide], g [n][wide]
-template <int R, class T>
-void add_outer_products(int64_t n, int64_t wide, int64_t columns, const T* weight, const T* x, T* g) {
-  for_each_vector(wide, [=]<int W>(int64_t d) {
-    Vec<T> row[R][W];
-#pragma GCC unroll 4
-    for (int r = 0; r < R; ++r)
-#pragma GCC unroll 2
-      for (int w = 0; w < W; ++w) row[r][w] = load(x + r * wide + d + w * kLanes);
-    for (int64_t j = 0; j < n; ++j) {
-      Vec<T> acc[W];
-#pragma GCC unroll 2
-      for (int w = 0; w < W; ++w) acc[w] = load(g + j * wide + d + w * kLanes);
-#pragma GCC unroll 4
-      for (int r = 0; r < R; ++r) {
-        const Vec<T> factor = broadcast(weight[r * columns + j]);
-#pragma GCC unroll 2
-        for (int w = 0; w < W; ++w) acc[w] = fma(factor, row[r][w], acc[w]);
-      }
-#pragma GCC unroll 2
-      for (int w = 0; w < W; ++w) store(g + j * wide + d + w * kLanes, acc[w]);
-    }
-  });
+// All `rows` rows, as many at a time as hide the latency of one chain.
+template <class T>
+void lane_product(int64_t rows, const LaneProduct<T>& p) {
+  int64_t m = 0;
+  for (; m + 8 <= rows; m += 8) lane_tile<8>(p, m);
+  for (; m < rows; ++m) lane_tile<1>(p, m);
 }
 
 }  // namespace moe::kernels::cpu
