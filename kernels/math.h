@@ -110,16 +110,21 @@ template <class V>
 inline Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) {
   return detail::fma_lanes(a, b, c);
 }
+#ifdef __AVX512F__
+inline Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) {
+  return _mm512_fmadd_pd(a, b, c);
+}
+inline WideVec<float> fma(WideVec<float> a, WideVec<float> b, WideVec<float> c) {
+  return _mm512_fmadd_ps(a, b, c);
+}
+#else
 inline Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) {
   return detail::fma_lanes(a, b, c);
 }
 inline WideVec<float> fma(WideVec<float> a, WideVec<float> b, WideVec<float> c) {
-#ifdef __AVX512F__
-  return _mm512_fmadd_ps(a, b, c);
-#else
   return detail::fma_lanes(a, b, c);
-#endif
 }
+#endif
 inline WideVec<double> fma(WideVec<double> a, WideVec<double> b, WideVec<double> c) {
   return detail::fma_lanes(a, b, c);
 }
