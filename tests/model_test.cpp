@@ -135,6 +135,32 @@ TEST_CASE("a row's logits and routing do not depend on what else is in the batch
   }
 }
 
+TEST_CASE("with noise of zero and no dropout, training sees the logits of inference, bit for bit",
+          "[model][independence]") {
+  ModelConfig full;  // products large enough to be cut into tasks, and experts with many rows or few
+  full.vocab_size = 65;
+  full.n_layer = 2;
+  full.dropout = 0;
+  ModelConfig plain = small_config();
+  plain.router = RouterKind::topk;
+  for (const ModelConfig& c : {small_config(), plain, full}) {
+    const MoeLm model(c);
+    model.initialise(9);
+    const Tensor batch = token_batch(c, 37, c.block_size);
+    const std::vector<Tensor> silence(2, Tensor::zeros({batch.numel(), c.num_experts}, DType::f32));
+    ForwardOptions options;
+    if (c.router == RouterKind::noisy_topk) options.noise = silence;
+    Arena arena(Device::cpu);
+    Tape tape(arena, Mode::train);
+    const LmOutput out = model.forward(tape, batch, options);
+    const auto logits = out.logits.value().span<float>();
+    for (const int64_t b : {0, 18, 36}) {
+      const std::vector<float> alone = infer_logits(model, batch.rows(b, b + 1));
+      CHECK(std::equal(alone.begin(), alone.end(), logits.begin() + b * c.block_size * c.vocab_size));
+    }
+  }
+}
+
 TEST_CASE("token by token with a cache, in pieces or at once: the same logits and the same experts",
           "[model][independence]") {
   const ModelConfig c = small_config();
