@@ -92,6 +92,37 @@ std::string read_file(const fs::path& path, ErrorKind kind, int64_t max_bytes) {
   return text;
 }
 
+InputFile::InputFile(fs::path path, ErrorKind kind)
+    : path_(std::move(path)), kind_(kind), file_(open_file(path_, O_RDONLY)) {
+  if (file_ < 0) throw failure(reason(errno));
+  struct stat status {};
+  if (::fstat(file_, &status) == 0 && S_ISREG(status.st_mode)) {
+    size_ = static_cast<uint64_t>(status.st_size);
+    return;
+  }
+  ::close(file_);
+  throw failure(S_ISDIR(status.st_mode) ? "it is a folder" : "it is no regular file");
+}
+
+InputFile::~InputFile() {
+  ::close(file_);
+}
+
+void InputFile::read(uint64_t offset, std::span<std::byte> to) const {
+  while (!to.empty()) {
+    const ssize_t n = ::pread(file_, to.data(), to.size(), static_cast<off_t>(offset));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) throw failure(reason(errno));
+    if (n == 0) throw failure("it has become shorter");
+    offset += static_cast<uint64_t>(n);
+    to = to.subspan(static_cast<size_t>(n));
+  }
+}
+
+Error InputFile::failure(const std::string& why) const {
+  return error(kind_, "cannot read {}: {}", path_.string(), why);
+}
+
 StagedFile::StagedFile(fs::path target, std::span<const Bytes> pieces)
     : target_(std::move(target)), staged_(target_) {
   staged_ += ".tmp";

@@ -23,6 +23,29 @@ inline Bytes as_bytes(std::string_view text) {
 // an error of the given kind that names the path and the reason.
 std::string read_file(const std::filesystem::path&, ErrorKind kind, int64_t max_bytes);
 
+// A file that stays open, to read parts of it. What replaces it under its name later is another file.
+class InputFile {
+ public:
+  // What is missing, no regular file or unreadable is an error of this kind, which names the path and the
+  // reason.
+  InputFile(std::filesystem::path, ErrorKind kind);
+  ~InputFile();
+  InputFile(const InputFile&) = delete;
+  InputFile& operator=(const InputFile&) = delete;
+
+  uint64_t size() const { return size_; }  // when it was opened
+  // Fills `to` with the bytes from `offset` on. Throws when there are not so many, or they are unreadable.
+  void read(uint64_t offset, std::span<std::byte> to) const;
+
+ private:
+  Error failure(const std::string& why) const;
+
+  std::filesystem::path path_;
+  ErrorKind kind_;
+  int file_;
+  uint64_t size_ = 0;
+};
+
 // A new version of a file, complete on disk beside its target under the target's name and ".tmp". Several of
 // them can be prepared first, where the disk may fill up, and then be put in place one after the other.
 // Only one process at a time may write to a folder.

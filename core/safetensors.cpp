@@ -16,8 +16,8 @@ namespace {
 static_assert(std::endian::native == std::endian::little,
               "the format is little endian, and data is not swapped");
 
-constexpr uint64_t kMaxHeader = 100'000'000;  // the format's own limit
-constexpr int64_t kMaxFile = int64_t{1} << 40;
+constexpr uint64_t kMaxHeader = 100'000'000;    // the format's own limit
+constexpr uint64_t kPiece = uint64_t{1} << 20;  // bytes at once where the whole file is read
 constexpr const char* kChecksum = "data_crc32c";
 
 using Entry = Safetensors::Entry;
@@ -68,12 +68,6 @@ void sort_by_name(std::vector<Entry>& entries, const std::string& origin) {
   const auto twin = std::adjacent_find(entries.begin(), entries.end(),
                                        [](const Entry& a, const Entry& b) { return a.name == b.name; });
   if (twin != entries.end()) fail(origin, "tensor {} appears twice", in_quotes(twin->name));
-}
-
-uint64_t read_u64(const std::string& bytes) {
-  uint64_t value = 0;
-  std::memcpy(&value, bytes.data(), sizeof value);
-  return value;
 }
 
 // The order in the file: wide types first, so that each tensor is aligned to its elements, then by name.
@@ -127,38 +121,65 @@ void write_safetensors(const std::filesystem::path& path, std::span<const NamedT
 }
 
 Safetensors Safetensors::read(const std::filesystem::path& path) {
-  return parse(read_file(path, ErrorKind::checkpoint, kMaxFile), path.string());
+  Safetensors s;
+  s.origin_ = path.string();
+  s.file_ = std::make_shared<const InputFile>(path, ErrorKind::checkpoint);
+  s.open(s.file_->size());
+  return s;
 }
 
 Safetensors Safetensors::parse(std::string bytes, std::string origin) {
   Safetensors s;
   s.origin_ = std::move(origin);
-  s.file_ = std::move(bytes);
-  constexpr size_t kLength = sizeof(uint64_t);
-  if (s.file_.size() < kLength)
-    fail(s.origin_, "only {} bytes long: this is no safetensors file", s.file_.size());
-  const uint64_t header_bytes = read_u64(s.file_);
-  if (header_bytes > kMaxHeader)
-    fail(s.origin_, "a header of {} bytes is longer than the {} allowed: this is no safetensors file",
-         header_bytes, kMaxHeader);
-  if (header_bytes > s.file_.size() - kLength)
-    fail(s.origin_, "cut short: the header takes {} bytes, {} are there", header_bytes,
-         s.file_.size() - kLength);
-  s.data_begin_ = kLength + header_bytes;
-
-  auto header =
-      detail::parse_safetensors_header(std::string_view(s.file_).substr(kLength, header_bytes), s.origin_);
-  s.metadata_ = std::move(header.metadata);
-  s.entries_ = std::move(header.entries);
-  const std::string_view data = std::string_view(s.file_).substr(s.data_begin_);
-  check_layout(s.entries_, data.size(), s.origin_);
-  sort_by_name(s.entries_, s.origin_);
-
-  if (const auto wanted = s.metadata_.find(kChecksum); wanted != s.metadata_.end())
-    if (const std::string found = fmt::format("{:08x}", crc32c(as_bytes(data))); found != wanted->second)
-      fail(s.origin_, "damaged: the data's checksum is {}, the header says {}", found,
-           in_quotes(wanted->second));
+  s.memory_ = std::move(bytes);
+  s.open(s.memory_.size());
   return s;
+}
+
+void Safetensors::open(uint64_t size) {
+  uint64_t header_bytes = 0;
+  constexpr uint64_t kLength = sizeof header_bytes;
+  if (size < kLength) fail(origin_, "only {} bytes long: this is no safetensors file", size);
+  read_at(0, std::as_writable_bytes(std::span(&header_bytes, 1)));
+  if (header_bytes > kMaxHeader)
+    fail(origin_, "a header of {} bytes is longer than the {} allowed: this is no safetensors file",
+         header_bytes, kMaxHeader);
+  if (header_bytes > size - kLength)
+    fail(origin_, "cut short: the header takes {} bytes, {} are there", header_bytes, size - kLength);
+  data_begin_ = kLength + header_bytes;
+
+  std::string read;
+  if (file_) {
+    read.resize(data_begin_);
+    read_at(0, std::as_writable_bytes(std::span(read)));
+  }
+  const auto head = std::string_view(file_ ? read : memory_).substr(0, data_begin_);
+  auto header = detail::parse_safetensors_header(head.substr(kLength), origin_);
+  metadata_ = std::move(header.metadata);
+  entries_ = std::move(header.entries);
+  check_layout(entries_, size - data_begin_, origin_);
+  sort_by_name(entries_, origin_);
+
+  uint32_t of_data = 0;
+  checksum_ = crc32c(as_bytes(head));
+  std::vector<std::byte> piece(std::min(size - data_begin_, kPiece));
+  for (uint64_t at = data_begin_; at < size; at += piece.size()) {
+    const auto part = std::span(piece).first(std::min<uint64_t>(piece.size(), size - at));
+    read_at(at, part);
+    of_data = crc32c(part, of_data);
+    checksum_ = crc32c(part, checksum_);
+  }
+  if (const auto wanted = metadata_.find(kChecksum); wanted != metadata_.end())
+    if (const std::string found = fmt::format("{:08x}", of_data); found != wanted->second)
+      fail(origin_, "damaged: the data's checksum is {}, the header says {}", found,
+           in_quotes(wanted->second));
+}
+
+void Safetensors::read_at(uint64_t offset, std::span<std::byte> to) const {
+  if (file_)
+    file_->read(offset, to);
+  else if (!to.empty())
+    std::memcpy(to.data(), memory_.data() + offset, to.size());
 }
 
 const Entry* Safetensors::find(const std::string& name) const {
@@ -173,8 +194,10 @@ const Entry& Safetensors::at(const std::string& name) const {
   return *e;
 }
 
-Bytes Safetensors::bytes(const Entry& e) const {
-  return as_bytes(file_).subspan(data_begin_ + e.begin, e.end - e.begin);
+std::vector<std::byte> Safetensors::bytes(const Entry& e) const {
+  std::vector<std::byte> all(e.end - e.begin);
+  read_at(data_begin_ + e.begin, all);
+  return all;
 }
 
 Tensor Safetensors::tensor(const std::string& name) const {
@@ -194,8 +217,7 @@ void Safetensors::check(const std::string& name, const Shape& shape, DType dtype
 void Safetensors::copy_to(const std::string& name, const Tensor& target) const {
   check(name, target.shape(), target.dtype());
   require(target.device() == Device::cpu, "safetensors: tensor {} is to be read into host memory", name);
-  const Bytes data = bytes(at(name));
-  if (!data.empty()) std::memcpy(target.bytes_begin(), data.data(), data.size());
+  read_at(data_begin_ + at(name).begin, {target.bytes_begin(), static_cast<size_t>(target.nbytes())});
 }
 
 }  // namespace moe

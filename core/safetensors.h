@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -41,7 +42,8 @@ class SafetensorsImage {
 void write_safetensors(const std::filesystem::path&, std::span<const NamedTensor> tensors,
                        Metadata metadata = {});
 
-// A file in memory. Takes, besides its bytes, little more memory than its header is long.
+// A file whose header and checksum have been looked at. Its data stays where it is until it is asked for: in
+// the file, which stays open, or in the bytes that were parsed.
 class Safetensors {
  public:
   struct Entry {
@@ -60,7 +62,8 @@ class Safetensors {
   const std::vector<Entry>& entries() const& { return entries_; }  // sorted by name
   const std::vector<Entry>& entries() && = delete;                 // not of a temporary
   const Entry* find(const std::string& name) const;                // nullptr when there is none
-  Bytes bytes(const Entry&) const;
+  std::vector<std::byte> bytes(const Entry&) const;
+  uint32_t checksum() const { return checksum_; }  // CRC-32C of the whole file
   // Throws ErrorKind::checkpoint unless the file has a tensor of this name, shape and type.
   void check(const std::string& name, const Shape&, DType) const;
   // Copies of a tensor: a new one, or into one of the same shape and type on Device::cpu.
@@ -69,10 +72,17 @@ class Safetensors {
   void copy_to(const std::string& name, const Tensor& target) const;
 
  private:
+  // Looks at everything. What it reads is `size` bytes long.
+  void open(uint64_t size);
+  // The bytes of the file from `offset` on.
+  void read_at(uint64_t offset, std::span<std::byte> to) const;
   const Entry& at(const std::string& name) const;
 
-  std::string origin_, file_;
-  size_t data_begin_ = 0;
+  std::string origin_;
+  std::shared_ptr<const InputFile> file_;  // or, when there is none,
+  std::string memory_;
+  uint64_t data_begin_ = 0;
+  uint32_t checksum_ = 0;
   Metadata metadata_;
   std::vector<Entry> entries_;
 };

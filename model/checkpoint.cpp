@@ -23,7 +23,6 @@ constexpr const char* kTokenizerChecksum = "tokenizer_crc32c";
 constexpr const char* kOptimizerChecksum = "optimizer_crc32c";
 constexpr const char* kStateChecksum = "trainer_state_crc32c";
 constexpr int64_t kMaxConfig = 1 << 20, kMaxTokenizer = 64 << 20, kMaxState = 1 << 20;
-constexpr int64_t kMaxOptimizer = int64_t{1} << 41;
 
 std::string checksum(std::span<const Bytes> pieces) {
   uint32_t sum = 0;
@@ -36,14 +35,14 @@ std::string checksum(std::string_view text) {
   return checksum(std::span(&bytes, 1));
 }
 
-// The metadata's checksum of the file at `path`, when there is one, must be that of its text.
-void check_companion(const Safetensors& weights, const char* key, std::string_view text,
+// The metadata's checksum of the file at `path`, when there is one, must be this.
+void check_companion(const Safetensors& weights, const char* key, const std::string& sum,
                      const fs::path& path) {
   const auto wanted = weights.metadata().find(key);
-  if (wanted != weights.metadata().end() && wanted->second != checksum(text))
+  if (wanted != weights.metadata().end() && wanted->second != sum)
     throw error(ErrorKind::checkpoint,
                 "{}: it is not the file that {} was saved with: its checksum is {}, not {}", path.string(),
-                weights.origin(), checksum(text), in_quotes(wanted->second));
+                weights.origin(), sum, in_quotes(wanted->second));
 }
 
 void check_agreement(const Checkpoint& c, const fs::path& config_path) {
@@ -131,8 +130,8 @@ Checkpoint load_checkpoint(const fs::path& run_or_checkpoint) {
   const std::string tokenizer_json = read_file(tokenizer_path, ErrorKind::checkpoint, kMaxTokenizer);
   Checkpoint c;
   c.weights = Safetensors::read(folder / kWeightsFile);
-  check_companion(c.weights, kConfigChecksum, config_json, config_path);
-  check_companion(c.weights, kTokenizerChecksum, tokenizer_json, tokenizer_path);
+  check_companion(c.weights, kConfigChecksum, checksum(config_json), config_path);
+  check_companion(c.weights, kTokenizerChecksum, checksum(tokenizer_json), tokenizer_path);
   from_json(config_json, config_path.string(), ErrorKind::checkpoint, c.model, c.training);
   c.tokenizer = Tokenizer::from_json(tokenizer_json, tokenizer_path.string(), ErrorKind::checkpoint);
   check_agreement(c, config_path);
@@ -150,11 +149,11 @@ TrainingPoint load_training_point(const fs::path& run_or_checkpoint) {
                   weights.origin(), key);
   const fs::path optimizer_path = point.folder / kOptimizerFile, state_path = point.folder / kStateFile;
   const std::string state = read_file(state_path, ErrorKind::checkpoint, kMaxState);
-  check_companion(weights, kStateChecksum, state, state_path);
+  check_companion(weights, kStateChecksum, checksum(state), state_path);
   point.state = trainer_state_from_json(state, state_path.string());
-  std::string moments = read_file(optimizer_path, ErrorKind::checkpoint, kMaxOptimizer);
-  check_companion(weights, kOptimizerChecksum, moments, optimizer_path);
-  point.optimizer = Safetensors::parse(std::move(moments), optimizer_path.string());
+  point.optimizer = Safetensors::read(optimizer_path);
+  check_companion(weights, kOptimizerChecksum, fmt::format("{:08x}", point.optimizer.checksum()),
+                  optimizer_path);
   return point;
 }
 

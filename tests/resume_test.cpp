@@ -86,8 +86,10 @@ TEST_CASE("what changes no step already made may be changed in a resumed run", "
   const auto weights = [&](const char* out) {
     const Checkpoint c = load_checkpoint(shop.path() / out);
     std::string all;
-    for (const auto& e : c.weights.entries())
-      all.append(reinterpret_cast<const char*>(c.weights.bytes(e).data()), c.weights.bytes(e).size());
+    for (const auto& e : c.weights.entries()) {
+      const auto bytes = c.weights.bytes(e);
+      all.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    }
     return all;
   };
   CHECK(weights("short") == weights("long"));

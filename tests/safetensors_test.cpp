@@ -57,7 +57,7 @@ bool same(const Safetensors& file, const std::vector<NamedTensor>& tensors) {
   for (const NamedTensor& t : tensors) {
     const auto* e = file.find(t.name);
     if (!e || e->dtype != t.tensor.dtype() || e->shape != t.tensor.shape()) return false;
-    const Bytes bytes = file.bytes(*e);
+    const auto bytes = file.bytes(*e);
     if (!bytes.empty() && std::memcmp(bytes.data(), t.tensor.bytes_begin(), bytes.size()) != 0) return false;
   }
   return true;
@@ -137,7 +137,7 @@ TEST_CASE("a flipped bit never passes unnoticed in the data, nor changes a tenso
         if (const auto* e = read.find(t.name)) {
           REQUIRE(e->dtype == t.tensor.dtype());
           REQUIRE((e->shape == t.tensor.shape() || e->begin == e->end));
-          const Bytes bytes = read.bytes(*e);
+          const auto bytes = read.bytes(*e);
           REQUIRE((bytes.empty() || std::memcmp(bytes.data(), t.tensor.bytes_begin(), bytes.size()) == 0));
         }
     } catch (const Error& e) {
