@@ -51,7 +51,7 @@ inline void set_current_stream(Stream stream) {
 enum class Precision : uint8_t {
   fp32,
   tf32,  // 10 bits of mantissa
-  bf16,  // 7 bits of mantissa; dense products, which are cuBLAS's, take tf32
+  bf16,  // 7 bits of mantissa; attention too, which else is fp32; cuBLAS's products take tf32
 };
 
 namespace detail {

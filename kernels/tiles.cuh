@@ -11,8 +11,6 @@
 // single precision. A warp owns 16 x 32 of C, and hands it to the owners above through shared memory at the
 // end.
 
-#include <cuda_bf16.h>
-
 #include "kernels/grid.cuh"
 #include "kernels/mma.h"
 #include "kernels/vectors.cuh"
@@ -207,7 +205,7 @@ struct Bf16Tile {
   template <bool kAlongRows>
   static __device__ void put(const float (&v)[4], Slice& to) {
     const int row = row_of_share(kAlongRows), column = column_of_share(kAlongRows);
-    const unsigned low = pair(v[0], v[1]), high = pair(v[2], v[3]);
+    const unsigned low = gpu::bf16_pair(v[0], v[1]), high = gpu::bf16_pair(v[2], v[3]);
     *reinterpret_cast<uint2*>(&to.at[row * (kAlongRows ? kAlongPitch : kDownPitch) + column / 2]) =
         make_uint2(low, high);
   }
@@ -246,12 +244,6 @@ struct Bf16Tile {
 
   static __device__ void hand_over(Memory& memory, float (&c)[4][4]) {
     hand_over_tensor_tile(memory.c, c);
-  }
-
- private:
-  static __device__ unsigned pair(float low, float high) {
-    return __bfloat16_as_ushort(__float2bfloat16_rn(low)) |
-           static_cast<unsigned>(__bfloat16_as_ushort(__float2bfloat16_rn(high))) << 16;
   }
 };
 

@@ -12,6 +12,7 @@
 // dv all warps need all rows of the tile, of which each then owns a quarter of the keys.
 
 #include "core/cuda_memory.h"
+#include "kernels/attention/attention_bf16.h"
 #include "kernels/attention/tiles.cuh"
 #include "kernels/scratch.cuh"
 
@@ -209,6 +210,8 @@ void attention_backward(const AttentionShape& s, const float* qkv, const float* 
   if (!dqkv) return;
   if (s.dim > kWidestHead)
     moe::cuda::refuse("attention: heads wider than 128 channels do not run on the GPU");
+  if (moe::cuda::usable_precision() == Precision::bf16)
+    return attention_backward_bf16(s, qkv, y, lse, dy, dqkv, stream);
   const Arguments a{s,
                     in_vectors(s.dim, qkv, y, dy, dqkv),
                     qkv,

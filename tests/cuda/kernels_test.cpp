@@ -267,13 +267,12 @@ TEST_CASE("products on tensor cores are those of the rounded operands", "[cuda][
         cpu::grouped_linear_forward<float>(s, offsets.data(), x.data(), weight.data(), bias.data(), y.data());
         cpu::grouped_linear_backward<float>(s, offsets.data(), x.data(), weight.data(), y.data(), dy.data(),
                                             dh.data(), dx.data(), dweight.data(), dbias.data());
-        set_current_precision(precision);
+        const InPrecision computing(precision);
         cuda::grouped_linear_forward(s, goffsets.data<int32_t>(), gx.data<float>(), gweight.data<float>(),
                                      gbias.data<float>(), gy.data<float>(), current_stream());
         cuda::grouped_linear_backward(s, goffsets.data<int32_t>(), gx.data<float>(), gweight.data<float>(),
                                       gy.data<float>(), gdy.data<float>(), nullptr, gdx.data<float>(),
                                       gdweight.data<float>(), gdbias.data<float>(), current_stream());
-        set_current_precision(Precision::fp32);
         CHECK(relative_difference(values_of<float>(gy), y) < kClose);
         CHECK(relative_difference(values_of<float>(gdx), dx) < kClose);
         CHECK(relative_difference(values_of<float>(gdweight), dweight) < kClose);
