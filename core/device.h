@@ -46,8 +46,8 @@ inline void set_current_stream(Stream stream) {
   detail::g_stream = stream;
 }
 
-// In what the GPU computes matrix products. Operands are rounded to it, sums are single precision, and all
-// that lies in memory stays f32. Before sm_80 everything is fp32.
+// In what the GPU computes matrix products, the router's excepted, which are fp32. Operands are rounded to
+// it, sums are single precision, and all that lies in memory stays f32. Before sm_80 everything is fp32.
 enum class Precision : uint8_t {
   fp32,
   tf32,  // 10 bits of mantissa
