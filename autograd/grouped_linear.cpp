@@ -4,34 +4,62 @@
 #include "autograd/ops.h"
 
 namespace moe {
+namespace {
+
+// Gathered: x has tokens, not rows.
+Var record_grouped_linear(Tape& tape, const Var& x, const Var& weight, const Var& bias,
+                          const DispatchPlan& plan, Epilogue epilogue, bool gathered) {
+  const int64_t experts = plan.experts, expected = gathered ? plan.tokens : plan.rows();
+  require(x.shape().rank() == 2 && x.size(0) == expected, "grouped_linear: x must be [{}, K], got {}",
+          expected, x.shape().str());
+  require(weight.shape().rank() == 3 && weight.size(0) == experts && weight.size(2) == x.size(1),
+          "grouped_linear: weight must be [{}, M, {}], got {}", experts, x.size(1), weight.shape().str());
+  const kernels::GroupedLinearShape s{
+      .rows = plan.rows(), .in = x.size(1), .out = weight.size(1), .experts = experts, .epilogue = epilogue};
+  require(!bias.defined() || bias.shape() == Shape{experts, s.out},
+          "grouped_linear: bias must be [{}, {}], got {}", experts, s.out, bias.shape().str());
+  const bool silu = epilogue == Epilogue::silu, relu = epilogue == Epilogue::relu;
+  const Tensor y = tape.empty({s.rows, s.out}, x.dtype());
+  const Tensor h = silu ? tape.empty(y.shape(), x.dtype()) : Tensor();
+  // GPUs read x where it lies. A plan without memory counts these rows, since it may be one for the CPU.
+  const Tensor rows =
+      gathered && tape.device() != Device::cuda ? tape.empty({s.rows, s.in}, x.dtype()) : Tensor();
+  const auto where = [=, plan = plan] {
+    return kernels::GroupedRows{.offsets = plan.offsets.data<int32_t>(),
+                                .assignment = gathered ? plan.assignment.data<int32_t>() : nullptr,
+                                .row = gathered ? plan.row.data<int32_t>() : nullptr,
+                                .tokens = plan.tokens,
+                                .topk = plan.topk};
+  };
+  MOE_RUN(y, grouped_linear_forward, s, where(), x.value().data<T>(), weight.value().data<T>(),
+          bias.value().data<T>(), rows.data<T>(), h.data<T>(), y.data<T>());
+  return tape.record("grouped_linear", y, {x, weight, bias},
+                     [=, &tape, kept = relu ? y : h, bias_grad = bias.grad()](const Tensor& dy) {
+                       const Tensor dh = kept.defined() ? tape.empty(dy.shape(), dy.dtype()) : Tensor();
+                       const Tensor drows =
+                           gathered && x.grad().needed() ? tape.empty({s.rows, s.in}, dy.dtype()) : Tensor();
+                       const Tensor dx = x.grad().accumulate(), dweight = weight.grad().accumulate(),
+                                    dbias = bias_grad.accumulate();
+                       const auto gradients = [&]<class T>() {
+                         return kernels::GroupedGradients<T>{
+                             x.value().data<T>(), weight.value().data<T>(), kept.data<T>(), dy.data<T>(),
+                             dx.data<T>(),        dweight.data<T>(),        dbias.data<T>()};
+                       };
+                       MOE_RUN(dy, grouped_linear_backward, s, where(), gradients.template operator()<T>(),
+                               rows.data<T>(), dh.data<T>(), drows.data<T>());
+                     });
+}
+
+}  // namespace
 
 Var grouped_linear(Tape& tape, const Var& x, const Var& weight, const Var& bias, const DispatchPlan& plan,
                    Epilogue epilogue) {
-  const int64_t experts = plan.experts;
-  require(x.shape().rank() == 2 && x.size(0) == plan.rows(), "grouped_linear: x must be [{}, K], got {}",
-          plan.rows(), x.shape().str());
-  require(weight.shape().rank() == 3 && weight.size(0) == experts && weight.size(2) == x.size(1),
-          "grouped_linear: weight must be [{}, M, {}], got {}", experts, x.size(1), weight.shape().str());
-  const kernels::GroupedLinearShape s{.rows = x.size(0),
-                                      .in = x.size(1),
-                                      .out = weight.size(1),
-                                      .experts = experts,
-                                      .relu = epilogue == Epilogue::relu};
-  require(!bias.defined() || bias.shape() == Shape{experts, s.out},
-          "grouped_linear: bias must be [{}, {}], got {}", experts, s.out, bias.shape().str());
-  const Tensor y = tape.empty({s.rows, s.out}, x.dtype());
-  MOE_RUN(y, grouped_linear_forward, s, plan.offsets.data<int32_t>(), x.value().data<T>(),
-          weight.value().data<T>(), bias.value().data<T>(), y.data<T>());
-  return tape.record("grouped_linear", y, {x, weight, bias},
-                     [=, &tape, offsets = plan.offsets, bias_grad = bias.grad(),
-                      output = s.relu ? y : Tensor()](const Tensor& dy) {
-                       const Tensor dh = s.relu ? tape.empty(dy.shape(), dy.dtype()) : Tensor();
-                       const Tensor dx = x.grad().accumulate(), dweight = weight.grad().accumulate(),
-                                    dbias = bias_grad.accumulate();
-                       MOE_RUN(dy, grouped_linear_backward, s, offsets.data<int32_t>(), x.value().data<T>(),
-                               weight.value().data<T>(), output.data<T>(), dy.data<T>(), dh.data<T>(),
-                               dx.data<T>(), dweight.data<T>(), dbias.data<T>());
-                     });
+  return record_grouped_linear(tape, x, weight, bias, plan, epilogue, false);
+}
+
+Var gathered_linear(Tape& tape, const Var& x, const Var& weight, const Var& bias, const DispatchPlan& plan,
+                    Epilogue epilogue) {
+  return record_grouped_linear(tape, x, weight, bias, plan, epilogue, true);
 }
 
 }  // namespace moe

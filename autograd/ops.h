@@ -9,6 +9,7 @@
 #include "autograd/pointwise.h"  // relu, silu, softplus, and pointwise<F> for one of your own
 #include "autograd/tape.h"
 #include "core/philox.h"
+#include "kernels/grouped_linear/epilogue.h"
 
 namespace moe {
 
@@ -27,6 +28,13 @@ Var embedding(Tape&, const Var& table, const Tensor& ids);
 
 // y [N, C] = (x - mean) / sqrt(variance + eps) * gain [C] + bias [C], population variance over C.
 Var layer_norm(Tape&, const Var& x, const Var& gain, const Var& bias, double eps = 1e-5);
+
+struct SumAndNorm {
+  Var sum, norm;
+};
+// sum = x + dropout(y) as below, norm = layer_norm(sum): a residual branch joins, the next one begins.
+SumAndNorm add_layer_norm(Tape&, const Var& x, const Var& y, const Var& gain, const Var& bias, double p,
+                          const RngAddress& rng, double eps = 1e-5);
 
 // y = x with each element zeroed with probability p and the others divided by 1 - p.
 // The identity when the tape infers or p is 0. Element i takes draw i of `rng`.
@@ -53,7 +61,16 @@ Var attention(Tape&, const Var& qkv, const AttentionOptions&);
 // The mean over N of -log softmax(logits [N, V])[targets [N]], shape [1].
 Var cross_entropy(Tape&, const Var& logits, const Tensor& targets);
 
-// --- Mixture of experts: router logits -> gating -> plan -> gather -> grouped_linear ... -> combine ---
+// --- Mixture of experts: router_logits -> gating -> plan -> gathered_linear -> grouped_linear -> add_combine
+// ---
+
+struct RouterLogits {
+  Var logits, noise_logits;  // [N, E]; the second undefined without noise_weight
+};
+// x [N, C] weight [E, C]^T + bias [E] and x noise_weight^T + noise_bias, in f32 on a GPU whatever the
+// precision of its other products. noise_weight and noise_bias may be undefined.
+RouterLogits router_logits(Tape&, const Var& x, const Var& weight, const Var& bias,
+                           const Var& noise_weight = {}, const Var& noise_bias = {});
 
 // Standard normals for the noisy router: `values` [N, E] when defined (a recorded run), else draws of `rng`,
 // index n*E + e.
@@ -94,14 +111,19 @@ DispatchPlan dispatch_plan(Tape&, const Tensor& expert, int64_t experts, int64_t
 
 // rows [R, C]: row r is x of token assignment[r] / k; unused rows are zero.
 Var gather(Tape&, const Var& x, const DispatchPlan&);
-// What becomes of a product's result before it is stored.
-enum class Epilogue { none, relu };
+using kernels::Epilogue;  // none, relu, silu: what becomes of a product's result before it is stored
 // y [R, M]: row r of expert e = x [R, K] row r times weight [E, M, K][e]^T + bias [E, M][e], then the
 // epilogue; unused rows are zero.
 Var grouped_linear(Tape&, const Var& x, const Var& weight, const Var& bias, const DispatchPlan&,
                    Epilogue = Epilogue::none);
+// The same of gather(x [N, K]); a GPU makes no gathered copy.
+Var gathered_linear(Tape&, const Var& x, const Var& weight, const Var& bias, const DispatchPlan&,
+                    Epilogue = Epilogue::none);
 // y [N, C] = sum over j of gate [N, k][n, j] * rows [R, C][row[n, j]], j ascending, dropped ones left out.
 Var combine(Tape&, const Var& rows, const Var& gate, const DispatchPlan&);
+// y [N, C] = x [N, C] + combine of dropout(rows), in one pass.
+Var add_combine(Tape&, const Var& x, const Var& rows, const Var& gate, const DispatchPlan&, double p,
+                const RngAddress& rng);
 
 // --- Auxiliary losses, shape [1], unweighted. They see one layer's tokens. ---
 

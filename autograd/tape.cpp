@@ -48,14 +48,44 @@ Var Var::parameter(const Parameter& p) {
                        Slot{p.grad, p.value.shape(), p.value.dtype(), Arena(p.value.device())}))};
 }
 
-Var Tape::record(const char* op, Tensor y, std::initializer_list<Var> inputs, Backward backward) {
-  const bool wanted = mode_ == Mode::train && std::any_of(inputs.begin(), inputs.end(),
-                                                          [](const Var& v) { return v.grad().needed(); });
-  if (!wanted) return {std::move(y), GradSlot()};
-  GradSlot output(std::make_shared<GradSlot::Slot>(GradSlot::Slot{{}, y.shape(), y.dtype(), arena_}));
-  Record& r = records_.emplace_back(Record{op, output, {}, std::move(backward)});
+bool Tape::wanted(std::initializer_list<Var> inputs) const {
+  return mode_ == Mode::train &&
+         std::any_of(inputs.begin(), inputs.end(), [](const Var& v) { return v.grad().needed(); });
+}
+
+GradSlot Tape::slot_for(const Tensor& y) const {
+  return GradSlot(std::make_shared<GradSlot::Slot>(GradSlot::Slot{{}, y.shape(), y.dtype(), arena_}));
+}
+
+void Tape::append(const char* op, std::vector<GradSlot> outputs, std::initializer_list<Var> inputs,
+                  Backward backward) {
+  Record& r = records_.emplace_back(Record{op, std::move(outputs), {}, std::move(backward)});
   for (const Var& v : inputs) r.inputs.push_back(v.grad());
+}
+
+Var Tape::record(const char* op, Tensor y, std::initializer_list<Var> inputs, Backward backward) {
+  if (!wanted(inputs)) return {std::move(y), GradSlot()};
+  GradSlot output = slot_for(y);
+  append(op, {output}, inputs, std::move(backward));
   return {std::move(y), std::move(output)};
+}
+
+std::vector<Var> Tape::record_all(const char* op, std::initializer_list<Tensor> results,
+                                  std::initializer_list<Var> inputs, BackwardOfAll backward) {
+  const bool record = wanted(inputs);
+  std::vector<Var> all;
+  std::vector<GradSlot> outputs;
+  for (const Tensor& y : results) {
+    if (record) outputs.push_back(slot_for(y));
+    all.push_back({y, record ? outputs.back() : GradSlot()});
+  }
+  if (record)
+    append(op, outputs, inputs, [outputs, backward = std::move(backward)](const Tensor&) {
+      std::vector<Tensor> dy;
+      for (const GradSlot& output : outputs) dy.push_back(output.get());
+      backward(dy);
+    });
+  return all;
 }
 
 void Tape::backward(const Var& y, const Tensor& dy) {
@@ -67,8 +97,8 @@ void Tape::backward(const Var& y, const Tensor& dy) {
   add_seed(y.grad().accumulate(), dy);
   for (; !records_.empty(); records_.pop_back()) {
     Record& r = records_.back();
-    const Tensor dout = r.output.get();
-    if (!dout.defined()) continue;
+    if (std::ranges::none_of(r.outputs, [](const GradSlot& g) { return g.get().defined(); })) continue;
+    const Tensor dout = r.outputs.front().get();
     if (observer_)
       observer_({r.op, r.inputs, r.backward, dout});
     else

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <initializer_list>
+#include <span>
 #include <vector>
 
 #include "autograd/var.h"
@@ -32,11 +33,18 @@ class Tape {
   // kept only when the mode is train and some input needs a gradient. It must capture all it needs.
   Var record(const char* op, Tensor y, std::initializer_list<Var> inputs, Backward backward);
 
+  // The same for an operation with several results. `backward` receives their gradients in the order of the
+  // results, as soon as one of them has got any; those that have none are undefined.
+  using BackwardOfAll = std::function<void(std::span<const Tensor> dy)>;
+  std::vector<Var> record_all(const char* op, std::initializer_list<Tensor> results,
+                              std::initializer_list<Var> inputs, BackwardOfAll backward);
+
   // Accumulates d(sum dy·y)/dx into every value that y depends on, newest record first, and frees what each
   // record saved as it goes. The tape is empty afterwards. dy defaults to ones.
   void backward(const Var& y, const Tensor& dy = {});
 
-  // Looks at every step of backward, for tests: called in place of the record's own function.
+  // Looks at every step of backward, for tests: called in place of the record's own function. dy is that of
+  // the first result; the gradients of others are at hand when `run` is called.
   struct Step {
     const char* op;
     const std::vector<GradSlot>& inputs;
@@ -46,9 +54,14 @@ class Tape {
   void intercept(std::function<void(const Step&)> observer) { observer_ = std::move(observer); }
 
  private:
+  bool wanted(std::initializer_list<Var> inputs) const;
+  GradSlot slot_for(const Tensor& y) const;
+  void append(const char* op, std::vector<GradSlot> outputs, std::initializer_list<Var> inputs,
+              Backward backward);
+
   struct Record {
     const char* op;
-    GradSlot output;
+    std::vector<GradSlot> outputs;
     std::vector<GradSlot> inputs;
     Backward backward;
   };

@@ -71,7 +71,7 @@ void* scratch(int64_t bytes, Stream stream) {
   const std::lock_guard lock(mutex);
   std::vector<Memory>& memory = of_stream[stream];
   const int64_t room = memory.empty() ? 0 : memory.back().bytes;
-  if (room < bytes) {
+  if (memory.empty() || room < bytes) {  // the first call may want nothing
     const int64_t wanted = std::max({bytes, 2 * room, int64_t{1} << 16});
     memory.push_back({allocate(wanted), wanted});
   }

@@ -46,12 +46,12 @@ inline void set_current_stream(Stream stream) {
   detail::g_stream = stream;
 }
 
-// In what the GPU computes matrix products. Operands are rounded to it, sums are single precision, and all
-// that lies in memory stays f32. Before sm_80 everything is fp32.
+// In what the GPU computes matrix products, the router's excepted, which are fp32. Operands are rounded to
+// it, sums are single precision, and all that lies in memory stays f32. Before sm_80 everything is fp32.
 enum class Precision : uint8_t {
   fp32,
   tf32,  // 10 bits of mantissa
-  bf16,  // 7 bits of mantissa; dense products, which are cuBLAS's, take tf32
+  bf16,  // 7 bits of mantissa; attention too, which else is fp32; cuBLAS's products take tf32
 };
 
 namespace detail {

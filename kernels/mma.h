@@ -69,6 +69,12 @@ __device__ inline unsigned to_tf32(float x) {
 #endif
 }
 
+// Two elements of a register: the nearest numbers in bf16, ties to even.
+__device__ inline unsigned bf16_pair(float low, float high) {
+  return __bfloat16_as_ushort(__float2bfloat16_rn(low)) |
+         static_cast<unsigned>(__bfloat16_as_ushort(__float2bfloat16_rn(high))) << 16;
+}
+
 // Four 8x8 matrices of 16-bit elements from shared memory: lane l names row l % 8 of matrix l / 8, 16 aligned
 // bytes, and gets in r[m] the elements (g, 2t) and (g, 2t+1) of matrix m.
 __device__ inline void ldmatrix_x4(unsigned (&r)[4], const void* shared_row) {

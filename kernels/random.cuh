@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "core/philox.h"
+#include "kernels/drop_rule.h"
 #include "kernels/gpu.h"
 
 namespace moe::kernels::cuda {
@@ -18,6 +19,26 @@ __device__ inline void draw4(const RngAddress& rng, uint64_t first, uint32_t (&d
 #pragma unroll
   for (int j = 0; j < 4; ++j)
     draw[j] = skip == 0 ? both[j] : skip == 1 ? both[j + 1] : skip == 2 ? both[j + 2] : both[j + 3];
+}
+
+// keep[j]: whether dropout keeps element first + j, which takes that draw.
+__device__ inline void keep4(const DropRule& rule, const RngAddress& rng, int64_t first, bool (&keep)[4]) {
+  uint32_t draw[4];
+  draw4(rng, static_cast<uint64_t>(first), draw);
+#pragma unroll
+  for (int j = 0; j < 4; ++j) keep[j] = draw[j] >= rule.threshold;
+}
+// v = dropout of v, given what it keeps.
+__device__ inline void drop(const DropRule& rule, const bool (&keep)[4], float (&v)[4]) {
+  const float scale = static_cast<float>(rule.scale);
+#pragma unroll
+  for (int j = 0; j < 4; ++j) v[j] = keep[j] ? v[j] * scale : 0.0f;
+}
+// v = dropout of the elements first .. first+3.
+__device__ inline void drop4(const DropRule& rule, const RngAddress& rng, int64_t first, float (&v)[4]) {
+  bool keep[4];
+  keep4(rule, rng, first, keep);
+  drop(rule, keep, v);
 }
 
 }  // namespace moe::kernels::cuda

@@ -11,8 +11,6 @@
 // single precision. A warp owns 16 x 32 of C, and hands it to the owners above through shared memory at the
 // end.
 
-#include <cuda_bf16.h>
-
 #include "kernels/grid.cuh"
 #include "kernels/mma.h"
 #include "kernels/vectors.cuh"
@@ -50,18 +48,51 @@ struct InnerDownColumns {
   }
 };
 
-// An operand that is multiplied by (mask > 0), element by element: both of one layout.
-template <class Operand>
-struct Masked {
+// The same of rows that lie anywhere, row i being x[of(i)].
+template <class Of>
+struct GatheredAlongRows {
+  static constexpr bool kAlongRows = true;
+  const float* row;  // this thread's
+  int64_t inner;     // 0 where its row does not exist
+  bool vectors;
+
+  __device__ GatheredAlongRows(const float* x, int64_t stride, int64_t rows, int64_t elements, bool aligned,
+                               const Of& of)
+      : inner(threadIdx.x / 4 < rows ? elements : 0), vectors(aligned) {
+    row = x + (inner > 0 ? of(threadIdx.x / 4) : 0) * stride;
+  }
+  __device__ void fetch(int64_t slice, float (&v)[4]) const {
+    const int64_t l = slice + 4 * (threadIdx.x % 4);
+    load4(row + l, inner - l, vectors, v);
+  }
+};
+
+template <class Of>
+struct GatheredDownColumns {
+  static constexpr bool kAlongRows = false;
+  const float* x;
+  int64_t stride, columns, inner;
+  bool vectors;
+  Of of;
+
+  __device__ void fetch(int64_t slice, float (&v)[4]) const {
+    const int64_t l = slice + threadIdx.x / 16, i = 4 * (threadIdx.x % 16);
+    load4(x + (l < inner ? of(l) : 0) * stride + i, l < inner ? columns - i : 0, vectors, v);
+  }
+};
+
+// An operand that is changed element by element by another of the same layout: with(value, other).
+template <class Operand, class With>
+struct Combined {
   static constexpr bool kAlongRows = Operand::kAlongRows;
-  Operand value, mask;
+  Operand value, other;
 
   __device__ void fetch(int64_t slice, float (&v)[4]) const {
     value.fetch(slice, v);
     float m[4];
-    mask.fetch(slice, m);
+    other.fetch(slice, m);
 #pragma unroll
-    for (int j = 0; j < 4; ++j) v[j] = m[j] > 0.0f ? v[j] : 0.0f;
+    for (int j = 0; j < 4; ++j) v[j] = With::of(v[j], m[j]);
   }
 };
 
@@ -207,7 +238,7 @@ struct Bf16Tile {
   template <bool kAlongRows>
   static __device__ void put(const float (&v)[4], Slice& to) {
     const int row = row_of_share(kAlongRows), column = column_of_share(kAlongRows);
-    const unsigned low = pair(v[0], v[1]), high = pair(v[2], v[3]);
+    const unsigned low = gpu::bf16_pair(v[0], v[1]), high = gpu::bf16_pair(v[2], v[3]);
     *reinterpret_cast<uint2*>(&to.at[row * (kAlongRows ? kAlongPitch : kDownPitch) + column / 2]) =
         make_uint2(low, high);
   }
@@ -247,12 +278,6 @@ struct Bf16Tile {
   static __device__ void hand_over(Memory& memory, float (&c)[4][4]) {
     hand_over_tensor_tile(memory.c, c);
   }
-
- private:
-  static __device__ unsigned pair(float low, float high) {
-    return __bfloat16_as_ushort(__float2bfloat16_rn(low)) |
-           static_cast<unsigned>(__bfloat16_as_ushort(__float2bfloat16_rn(high))) << 16;
-  }
 };
 
 // c = A B over inner indices 0 .. inner-1; c must be zero. seen(v) is called with each share of A that this
@@ -277,6 +302,41 @@ __device__ void multiply_tiles(const A& a, const B& b, int64_t inner, typename T
     Tile::template multiply<A::kAlongRows, B::kAlongRows>(slices.a[use], slices.b[use], c);
   }
   Tile::hand_over(memory, c);
+}
+
+struct Ignore {
+  __device__ void operator()(const float (&)[4]) const {}
+};
+
+__device__ inline int64_t at_most_tile(int64_t n) {
+  return n < kTile ? n : kTile;
+}
+
+// store(i, j4, left, c) for each row of C that exists of this thread: row i of its four, row j of the tile's,
+// columns j4 .. j4+3, of which `left` exist.
+template <class Store>
+__device__ void each_row(int64_t rows, int64_t columns, Store store) {
+  const int x = 4 * (threadIdx.x % 16), y = 4 * (threadIdx.x / 16);
+#pragma unroll
+  for (int i = 0; i < 4; ++i)
+    if (y + i < rows && x < columns) store(i, y + i, x, columns - x);
+}
+
+// to[0..height) = or, with `add`, += the sums of an operand's columns, of which each thread has summed those
+// that it fetched down its columns: four columns, every 16th row. Added up over the 16 threads of a column in
+// a fixed tree. All threads of the block must call.
+__device__ inline void store_fetched_sums(float (&sum)[4], int64_t height, bool add, float* to) {
+  constexpr int kWarps = kTileThreads / kWarp;
+  SHARED(partial, float[kWarps][kTile]);
+#pragma unroll
+  for (int j = 0; j < 4; ++j) sum[j] += __shfl_xor_sync(~0u, sum[j], 16);
+  if (threadIdx.x % kWarp < 16) store4(&partial[threadIdx.x / kWarp][4 * (threadIdx.x % 16)], 4, true, sum);
+  __syncthreads();
+  if (threadIdx.x >= height) return;
+  float total = 0;
+#pragma unroll
+  for (int w = 0; w < kWarps; ++w) total += partial[w][threadIdx.x];
+  to[threadIdx.x] = add ? to[threadIdx.x] + total : total;
 }
 
 }  // namespace moe::kernels::cuda

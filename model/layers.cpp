@@ -17,16 +17,20 @@ Var Attention::operator()(Tape& tape, const Var& x, const PassContext& pass) con
   options.cache = pass.cache;
   options.past = pass.past;
   options.queries = pass.last_only ? 1 : 0;
-  const Var y = proj(tape, attention(tape, qkv(tape, x), options));
-  return dropout(tape, y, c.dropout, rng_address(pass.seed, pass.step, Draw::projection_dropout, pass.layer));
+  return proj(tape, attention(tape, qkv(tape, x), options));
 }
 
 RouterOutput Router::operator()(Tape& tape, const Var& x, const PassContext& pass) const {
   const ModelConfig& c = pass.config;
+  const bool noisy = c.draws_noise(tape.mode());
   RouterOutput out;
-  out.logits = logits(tape, x);
-  if (c.draws_noise(tape.mode())) {
-    out.noise_logits = noise(tape, x);
+  const RouterLogits projected =
+      noisy ? router_logits(tape, x, Var::parameter(logits.weight), Var::parameter(logits.bias),
+                            Var::parameter(noise.weight), Var::parameter(noise.bias))
+            : router_logits(tape, x, Var::parameter(logits.weight), Var::parameter(logits.bias));
+  out.logits = projected.logits;
+  out.noise_logits = projected.noise_logits;
+  if (noisy) {
     out.noise = {pass.noise, rng_address(pass.seed, pass.step, Draw::router_noise, pass.layer)};
     out.gating = noisy_topk_gating(tape, out.logits, out.noise_logits, out.noise, c.top_k, c.gate());
   } else {
@@ -35,24 +39,21 @@ RouterOutput Router::operator()(Tape& tape, const Var& x, const PassContext& pas
   return out;
 }
 
-Var Experts::operator()(Tape& tape, const Var& rows, const DispatchPlan& plan,
-                        const PassContext& pass) const {
-  const bool rectified = pass.config.activation == Activation::relu;
-  const Var h = grouped_linear(tape, rows, Var::parameter(up_weight), Var::parameter(up_bias), plan,
-                               rectified ? Epilogue::relu : Epilogue::none);
-  const Var a = rectified ? h : silu(tape, h);
-  const Var y = grouped_linear(tape, a, Var::parameter(down_weight), Var::parameter(down_bias), plan);
-  return dropout(tape, y, pass.config.dropout,
-                 rng_address(pass.seed, pass.step, Draw::expert_dropout, pass.layer));
+Var Experts::operator()(Tape& tape, const Var& x, const DispatchPlan& plan, const PassContext& pass) const {
+  const Epilogue activation = pass.config.activation == Activation::relu ? Epilogue::relu : Epilogue::silu;
+  const Var a =
+      gathered_linear(tape, x, Var::parameter(up_weight), Var::parameter(up_bias), plan, activation);
+  return grouped_linear(tape, a, Var::parameter(down_weight), Var::parameter(down_bias), plan);
 }
 
-Var MoeLayer::operator()(Tape& tape, const Var& x, const PassContext& pass, LayerRouting& routing) const {
+Var MoeLayer::operator()(Tape& tape, const Var& residual, const Var& x, const PassContext& pass,
+                         LayerRouting& routing) const {
   const ModelConfig& c = pass.config;
   routing.router = router(tape, x, pass);
   const Gating& gating = routing.router.gating;
   routing.plan = dispatch_plan(tape, gating.expert, c.num_experts, c.capacity(x.size(0), tape.mode()));
-  const Var rows = gather(tape, x, routing.plan);
-  return combine(tape, experts(tape, rows, routing.plan, pass), gating.gate, routing.plan);
+  return add_combine(tape, residual, experts(tape, x, routing.plan, pass), gating.gate, routing.plan,
+                     c.dropout, rng_address(pass.seed, pass.step, Draw::expert_dropout, pass.layer));
 }
 
 }  // namespace moe

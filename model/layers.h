@@ -37,6 +37,10 @@ struct LayerNorm {
   Var operator()(Tape& tape, const Var& x) const {
     return layer_norm(tape, x, Var::parameter(weight), Var::parameter(bias));
   }
+  // Of x + dropout(y); that sum as well.
+  SumAndNorm of_sum(Tape& tape, const Var& x, const Var& y, double p, const RngAddress& rng) const {
+    return add_layer_norm(tape, x, y, Var::parameter(weight), Var::parameter(bias), p, rng);
+  }
 };
 
 // Causal self-attention over x [B*T, C]. The reference scales scores by C^-0.5 with C the width of the
@@ -45,7 +49,7 @@ struct Attention {
   Linear qkv;  // [3C, C], no bias: rows of queries, keys, values; head h owns rows h*D..(h+1)*D of each third
   Linear proj;  // [C, C]
 
-  // [B*T, C], or [1, C] with last_only.
+  // [B*T, C], or [1, C] with last_only. Before dropout.
   Var operator()(Tape&, const Var& x, const PassContext&) const;
 };
 
@@ -69,8 +73,8 @@ struct Experts {
   Parameter up_weight, up_bias;      // [E, 4C, C], [E, 4C]
   Parameter down_weight, down_bias;  // [E, C, 4C], [E, C]
 
-  // rows [R, C], sorted by expert
-  Var operator()(Tape&, const Var& rows, const DispatchPlan&, const PassContext&) const;
+  // x [N, C] to rows [R, C], sorted by expert. Before dropout.
+  Var operator()(Tape&, const Var& x, const DispatchPlan&, const PassContext&) const;
 };
 
 // What one layer's router decided, for losses, statistics and the optimizer.
@@ -79,12 +83,13 @@ struct LayerRouting {
   DispatchPlan plan;
 };
 
-// router -> plan -> gather -> experts -> combine
+// router -> plan -> experts -> dropout -> combine
 struct MoeLayer {
   Router router;
   Experts experts;
 
-  Var operator()(Tape&, const Var& x, const PassContext&, LayerRouting&) const;
+  // residual + the layer's result for x
+  Var operator()(Tape&, const Var& residual, const Var& x, const PassContext&, LayerRouting&) const;
 };
 
 }  // namespace moe

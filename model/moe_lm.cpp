@@ -190,8 +190,9 @@ LmOutput MoeLm::forward(Tape& tape, const Tensor& tokens, const ForwardOptions& 
     pass.last_only = options.last_only && l + 1 == layers_.size();
     const Var attended = layer.attention(tape, layer.ln1(tape, x), pass);
     if (pass.last_only) x = Var::constant(x.value().rows(length - 1, length), "inference");
-    x = add(tape, x, attended);
-    x = add(tape, x, layer.moe(tape, layer.ln2(tape, x), pass, out.routing[l]));
+    const RngAddress rng = rng_address(pass.seed, pass.step, Draw::projection_dropout, pass.layer);
+    const auto [sum, norm] = layer.ln2.of_sum(tape, x, attended, config_.dropout, rng);
+    x = layer.moe(tape, sum, norm, pass, out.routing[l]);
   }
   if (options.cache) options.cache->length += length;
   out.logits = lm_head_(tape, ln_f_(tape, x));

@@ -1,19 +1,22 @@
-// Backward: two kernels, so that every gradient has one owner and nothing is added atomically. Both compute
-// the tiles of weights again from queries, keys and lse, and draw the dropout again.
+// Backward, one launch of two kinds of blocks, so that every gradient has one owner and nothing is added
+// atomically. Both compute the tiles of weights again from queries, keys and lse, and draw the dropout again.
 //
-//   dq       a block owns a tile of queries: their rows of dq. It walks through the keys that they see.
-//   dk, dv   a block owns a tile of keys: their rows of dk and dv. It walks through the queries that see
-//   them.
+//   blockIdx.z = 0   a block owns a tile of queries: their rows of dq. It walks through the keys that they
+//                    see.
+//   blockIdx.z = 1   a block owns a tile of keys: their rows of dk and dv. It walks through the queries that
+//                    see them.
 //
-// The sum over j of p[i,j] g[i,j] that ds asks for equals dy[i] . y[i], one number a query: the dq kernel
-// computes it once and leaves it to the other one.
+// The sum over j of p[i,j] g[i,j] that ds asks for equals dy[i] . y[i], one number a query, called delta;
+// both kinds compute it where they need it, since no block waits for another.
 //
 // In a tile of scores a warp owns a quarter of the queries. For dq it goes on with its own rows; for dk and
 // dv all warps need all rows of the tile, of which each then owns a quarter of the keys.
 
+#include <algorithm>
+
 #include "core/cuda_memory.h"
+#include "kernels/attention/attention_bf16.h"
 #include "kernels/attention/tiles.cuh"
-#include "kernels/scratch.cuh"
 
 namespace moe::kernels::cuda {
 namespace {
@@ -24,7 +27,6 @@ struct Arguments {
   AttentionShape s;
   bool vectors;
   const float *qkv, *y, *lse, *dy;
-  float* delta;  // [B, heads, T]: dy . y
   float* dqkv;
 };
 
@@ -34,11 +36,12 @@ struct At {
 };
 
 // Of this lane's scores: p[r][c], the weight before dropout, becomes w, and ds the gradient of the score.
-// query, dout: tiles of queries and dy; key, value: tiles of keys and values.
+// query, dout: tiles of queries and dy; key, value: tiles of keys and values; delta of this lane's queries.
 template <class T>
 __device__ void score_gradients(const Arguments& a, const Lane& lane, const At& at, const float* query,
                                 const float* dout, const float* key, const float* value,
-                                float (&w)[T::kRows][T::kColumns], float (&ds)[T::kRows][T::kColumns]) {
+                                const float (&delta)[T::kRows], float (&w)[T::kRows][T::kColumns],
+                                float (&ds)[T::kRows][T::kColumns]) {
   const AttentionShape& s = a.s;
   const float keep_scale = static_cast<float>(s.drop.scale);
   products<T>(lane, query, key, w);
@@ -48,7 +51,6 @@ __device__ void score_gradients(const Arguments& a, const Lane& lane, const At& 
     const int64_t i = at.i + r;
     const bool exists = i < s.tokens;
     const float lse = exists ? a.lse[at.head * s.tokens + i] : 0.0f;
-    const float delta = exists ? a.delta[at.head * s.tokens + i] : 0.0f;
     bool keep[T::kColumns];
     if (s.drop.drops()) draw_keep(s, at.head, i, at.j, keep);
 #pragma unroll
@@ -60,7 +62,7 @@ __device__ void score_gradients(const Arguments& a, const Lane& lane, const At& 
         g = keep[c] ? g * keep_scale : 0.0f;
         w[r][c] = keep[c] ? p * keep_scale : 0.0f;
       }
-      ds[r][c] = p * (g - delta);
+      ds[r][c] = p * (g - delta[r]);
     }
   }
 }
@@ -95,10 +97,20 @@ struct Rows {
         y(head.of_rows(a.s, a.y, a.vectors)) {}
 };
 
-// Two blocks a processor at least, as in forward: so the compiler has registers enough.
+// delta of this lane's queries, of which the first is i.
 template <class T>
-__global__ void __launch_bounds__(kThreads, 2) attention_dq_kernel(Arguments a) {
-  DYNAMIC_SHARED(BackwardMemory<T>, memory);
+__device__ void query_deltas(const Lane& lane, const Rows& rows, int64_t i, float (&delta)[T::kRows]) {
+#pragma unroll
+  for (int r = 0; r < T::kRows; ++r) {
+    float sum = 0;
+    for (int c = lane.x; i + r < rows.y.end && c < rows.y.dim; c += kLanesX)
+      sum += rows.y.x[(i + r) * rows.y.stride + c] * rows.dout.x[(i + r) * rows.dout.stride + c];
+    delta[r] = group_sum<kLanesX>(sum);
+  }
+}
+
+template <class T>
+__device__ void dq_block(const Arguments& a, BackwardMemory<T>* memory) {
   const Lane lane;
   const Head head(a.s);
   const Rows rows(a, head);
@@ -108,25 +120,18 @@ __global__ void __launch_bounds__(kThreads, 2) attention_dq_kernel(Arguments a) 
   const float scale = static_cast<float>(a.s.scale);
   load_rows<T, T::kQueries, false>(rows.query, tile, scale, memory->query);
   load_rows<T, T::kQueries, false>(rows.dout, tile, 1, memory->dout);
-#pragma unroll
-  for (int r = 0; r < T::kRows; ++r) {
-    const int64_t i = tile + row + r;
-    float sum = 0;
-    for (int c = lane.x; i < tokens && c < rows.y.dim; c += kLanesX)
-      sum += rows.y.x[i * rows.y.stride + c] * rows.dout.x[i * rows.dout.stride + c];
-    sum = group_sum<kLanesX>(sum);
-    if (lane.x == 0 && i < tokens) a.delta[head.index * tokens + i] = sum;
-  }
+  float delta[T::kRows];
+  query_deltas<T>(lane, rows, tile + row, delta);
 
   float dq[T::kRows][T::kChunks][T::kWidth] = {};
   for (int64_t j0 = 0; j0 < end; j0 += T::kKeys) {
-    __syncthreads();  // queries and delta are there; all have done with the tile before
+    __syncthreads();  // all have done with the tile before
     load_rows<T, T::kKeys, true>(rows.key, j0, 1, memory->key);
     load_rows<T, T::kKeys, true>(rows.value, j0, 1, memory->value);
     __syncthreads();
     float w[T::kRows][T::kColumns], ds[T::kRows][T::kColumns];
     score_gradients<T>(a, lane, {head.index, tile + row, j0 + T::kColumns * lane.x}, memory->query,
-                       memory->dout, memory->key, memory->value, w, ds);
+                       memory->dout, memory->key, memory->value, delta, w, ds);
     put_scores<T>(lane, ds, memory->ds);
     __syncwarp();
 #pragma unroll
@@ -146,9 +151,8 @@ __global__ void __launch_bounds__(kThreads, 2) attention_dq_kernel(Arguments a) 
 }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads, 2) attention_dkv_kernel(Arguments a) {
+__device__ void dkv_block(const Arguments& a, BackwardMemory<T>* memory) {
   constexpr int kRows = T::kKeys / (kWarps * kLanesY);  // keys a lane owns
-  DYNAMIC_SHARED(BackwardMemory<T>, memory);
   const Lane lane;
   const Head head(a.s);
   const Rows rows(a, head);
@@ -163,9 +167,10 @@ __global__ void __launch_bounds__(kThreads, 2) attention_dkv_kernel(Arguments a)
     load_rows<T, T::kQueries, false>(rows.query, i0, static_cast<float>(a.s.scale), memory->query);
     load_rows<T, T::kQueries, false>(rows.dout, i0, 1, memory->dout);
     __syncthreads();
-    float w[T::kRows][T::kColumns], ds[T::kRows][T::kColumns];
+    float delta[T::kRows], w[T::kRows][T::kColumns], ds[T::kRows][T::kColumns];
+    query_deltas<T>(lane, rows, i0 + lane.row(T::kRows), delta);
     score_gradients<T>(a, lane, {head.index, i0 + lane.row(T::kRows), tile + T::kColumns * lane.x},
-                       memory->query, memory->dout, memory->key, memory->value, w, ds);
+                       memory->query, memory->dout, memory->key, memory->value, delta, w, ds);
     put_scores<T>(lane, w, memory->weight);
     put_scores<T>(lane, ds, memory->ds);
     __syncthreads();
@@ -190,16 +195,24 @@ __global__ void __launch_bounds__(kThreads, 2) attention_dkv_kernel(Arguments a)
   }
 }
 
+// Two blocks a processor at least, as in forward: so the compiler has registers enough.
+template <class ForQueries, class ForKeys>
+__global__ void __launch_bounds__(kThreads, 2) attention_backward_kernel(Arguments a) {
+  DYNAMIC_SHARED(unsigned char, memory);
+  if (blockIdx.z == 0)
+    dq_block<ForQueries>(a, reinterpret_cast<BackwardMemory<ForQueries>*>(memory));
+  else
+    dkv_block<ForKeys>(a, reinterpret_cast<BackwardMemory<ForKeys>*>(memory));
+}
+
 template <class ForQueries, class ForKeys>
 void backward(const Arguments& a, Stream stream) {
+  static_assert(ForQueries::kQueries == ForKeys::kKeys);
   const auto heads = static_cast<unsigned>(a.s.batch * a.s.heads);
-  gpu::launch<attention_dq_kernel<ForQueries>>(
-      {dim3(heads, blocks_for(a.s.tokens, ForQueries::kQueries)), kThreads,
-       offsetof(BackwardMemory<ForQueries>, weight), stream},
+  gpu::launch<attention_backward_kernel<ForQueries, ForKeys>>(
+      {dim3(heads, blocks_for(a.s.tokens, ForQueries::kQueries), 2), kThreads,
+       std::max(offsetof(BackwardMemory<ForQueries>, weight), sizeof(BackwardMemory<ForKeys>)), stream},
       a);
-  gpu::launch<attention_dkv_kernel<ForKeys>>({dim3(heads, blocks_for(a.s.tokens, ForKeys::kKeys)), kThreads,
-                                              sizeof(BackwardMemory<ForKeys>), stream},
-                                             a);
 }
 
 }  // namespace
@@ -209,14 +222,9 @@ void attention_backward(const AttentionShape& s, const float* qkv, const float* 
   if (!dqkv) return;
   if (s.dim > kWidestHead)
     moe::cuda::refuse("attention: heads wider than 128 channels do not run on the GPU");
-  const Arguments a{s,
-                    in_vectors(s.dim, qkv, y, dy, dqkv),
-                    qkv,
-                    y,
-                    lse,
-                    dy,
-                    scratch<float>(s.batch * s.heads * s.tokens, stream),
-                    dqkv};
+  if (moe::cuda::usable_precision() == Precision::bf16)
+    return attention_backward_bf16(s, qkv, y, lse, dy, dqkv, stream);
+  const Arguments a{s, in_vectors(s.dim, qkv, y, dy, dqkv), qkv, y, lse, dy, dqkv};
   if (s.dim <= 16) return backward<Tile<16, 32, 32>, Tile<16, 32, 32>>(a, stream);
   if (s.dim <= 32) return backward<Tile<32, 32, 32>, Tile<32, 32, 32>>(a, stream);
   if (s.dim <= 64) return backward<Tile<64, 32, 32>, Tile<64, 32, 32>>(a, stream);

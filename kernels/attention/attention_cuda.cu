@@ -11,6 +11,7 @@
 // the other positions of the call. A tile of which it sees nothing multiplies by e^0 and adds zeros.
 
 #include "core/cuda_memory.h"
+#include "kernels/attention/attention_bf16.h"
 #include "kernels/attention/tiles.cuh"
 
 namespace moe::kernels::cuda {
@@ -141,12 +142,12 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 template <class T>
-void forward(const AttentionShape& s, const float* qkv, const float* cache, float* y, float* lse,
-             Stream stream) {
+void forward(const AttentionShape& s, const float* qkv, const float* keys, int64_t key_rows, float* y,
+             float* lse, Stream stream) {
   gpu::launch<attention_forward_kernel<T>>(
       {dim3(static_cast<unsigned>(s.batch * s.heads), blocks_for(s.queries, T::kQueries)), kThreads,
        sizeof(ForwardMemory<T>), stream},
-      s, in_vectors(s.dim, qkv, cache, y), qkv, cache ? cache : qkv, cache ? s.capacity : s.tokens, y, lse);
+      s, in_vectors(s.dim, qkv, keys, y), qkv, keys, key_rows, y, lse);
 }
 
 }  // namespace
@@ -161,11 +162,15 @@ void attention_forward(const AttentionShape& s, const float* qkv, float* cache, 
         {blocks_for(s.batch * s.tokens * ((stride + 3) / 4), kThreads), kThreads, 0, stream}, s,
         in_vectors(stride, qkv, cache), qkv, cache);
   }
+  const float* const keys = cache ? cache : qkv;
+  const int64_t key_rows = cache ? s.capacity : s.tokens;
+  if (moe::cuda::usable_precision() == Precision::bf16)
+    return attention_forward_bf16(s, qkv, keys, key_rows, y, lse, stream);
   const auto run = s.dim <= 16   ? s.queries <= 32 ? forward<Tile<16, 32, 32>> : forward<Tile<16, 64, 32>>
                      : s.dim <= 32 ? s.queries <= 32 ? forward<Tile<32, 32, 32>> : forward<Tile<32, 64, 32>>
                      : s.dim <= 64 ? s.queries <= 32 ? forward<Tile<64, 32, 32>> : forward<Tile<64, 64, 32>>
                                    : forward<Tile<128, 32, 32>>;
-  run(s, qkv, cache, y, lse, stream);
+  run(s, qkv, keys, key_rows, y, lse, stream);
 }
 
 }  // namespace moe::kernels::cuda

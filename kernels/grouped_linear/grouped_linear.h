@@ -1,49 +1,71 @@
 #pragma once
 // A linear layer per expert, over rows sorted by expert:
 //
-//   h[r] = x[r] weight[e]^T + bias[e]   for r in [offsets[e], offsets[e+1])      x [rows, in], y [rows, out]
-//   y[r] = h[r], or max(0, h[r]) with relu
-//   y[r] = 0                            for r in [offsets[experts], rows)
+//   h[r] = rows[r] weight[e]^T + bias[e]   for r in [offsets[e], offsets[e+1])    rows [R, in], h and y [R,
+//   out] y[r] = h[r], max(0, h[r]) with relu, h[r] * sigmoid(h[r]) with silu y[r] = 0 for r in
+//   [offsets[experts], R)
 //
-// weight [experts, out, in], bias [experts, out], offsets [experts + 1] rising from 0 to at most rows.
-// Backward adds, with the rows of one expert each:
-//   dh = dy, or dy where y > 0 and 0 elsewhere with relu
-//   dx += dh weight[e]       dweight[e] += dh^T x       dbias[e] += the column sums of dh
-// It does not look at the rows behind offsets[experts] and leaves their dx as it is; an expert without rows
-// gets nothing added. bias may be nullptr; so may each gradient that is not needed.
+// rows is x itself, or rows[r] = x[assignment[r] / topk], gathered on the way. weight [experts, out, in],
+// bias [experts, out]. Backward adds, with the rows of one expert each:
+//   dh = dy times the slope of the epilogue: with relu 1 where y > 0, else 0; with silu its derivative at h
+//   drows = dh weight[e]     dweight[e] += dh^T rows     dbias[e] += the column sums of dh
+//   dx += drows, or dx[n] += sum over j < topk of drows[row[n,j]], j ascending, dropped ones (row < 0) left
+//   out
+// It does not look at the rows behind offsets[experts] and gives nothing to them; an expert without rows gets
+// nothing added. bias may be nullptr; so may each gradient that is not needed.
 
 #include <cstdint>
 
 #include "core/device.h"
+#include "kernels/grouped_linear/epilogue.h"
 
 namespace moe::kernels {
 
 struct GroupedLinearShape {
-  int64_t rows = 0, in = 0, out = 0, experts = 0;
-  bool relu = false;
+  int64_t rows = 0, in = 0, out = 0, experts = 0;  // R
+  Epilogue epilogue = Epilogue::none;
+};
+
+// Which row belongs to whom.
+struct GroupedRows {
+  const int32_t* offsets = nullptr;     // [experts + 1], rising from 0 to at most R
+  const int32_t* assignment = nullptr;  // [R], of a dispatch plan; nullptr: x has the rows already
+  const int32_t* row = nullptr;         // [tokens, topk], the inverse of assignment
+  int64_t tokens = 0, topk = 1;         // R = tokens * topk; asked for with assignment only
+};
+
+// The arrays of backward.
+template <class T>
+struct GroupedGradients {
+  const T *x, *weight;
+  const T* kept;  // what forward kept: y with relu, h with silu, else nullptr
+  const T* dy;
+  T *dx, *dweight, *dbias;
 };
 
 namespace cpu {
 
+// h receives h with silu, else it may be nullptr. With assignment, rows [R, in] receives the gathered rows.
 template <class T>
-void grouped_linear_forward(GroupedLinearShape shape, const int32_t* offsets, const T* x, const T* weight,
-                            const T* bias, T* y);
+void grouped_linear_forward(GroupedLinearShape shape, const GroupedRows&, const T* x, const T* weight,
+                            const T* bias, T* rows, T* h, T* y);
 
-// y and dh [rows, out], which receives the gradient above, are asked for with relu only.
+// rows as forward left it. dh [R, out], which receives the gradient above, is asked for with an epilogue;
+// drows [R, in] with assignment.
 template <class T>
-void grouped_linear_backward(GroupedLinearShape shape, const int32_t* offsets, const T* x, const T* weight,
-                             const T* y, const T* dy, T* dh, T* dx, T* dweight, T* dbias);
+void grouped_linear_backward(GroupedLinearShape shape, const GroupedRows&, const GroupedGradients<T>&,
+                             const T* rows, T* dh, T* drows);
 
 }  // namespace cpu
 
 namespace cuda {
 
-// As above; dh is left alone, the products read dy and y instead.
-void grouped_linear_forward(GroupedLinearShape shape, const int32_t* offsets, const float* x,
-                            const float* weight, const float* bias, float* y, Stream);
-void grouped_linear_backward(GroupedLinearShape shape, const int32_t* offsets, const float* x,
-                             const float* weight, const float* y, const float* dy, float* dh, float* dx,
-                             float* dweight, float* dbias, Stream);
+// As above; rows and dh are left alone, the products read what these are made of instead. offsets may be
+// nullptr for one expert that has all rows.
+void grouped_linear_forward(GroupedLinearShape shape, const GroupedRows&, const float* x, const float* weight,
+                            const float* bias, float* rows, float* h, float* y, Stream);
+void grouped_linear_backward(GroupedLinearShape shape, const GroupedRows&, const GroupedGradients<float>&,
+                             const float* rows, float* dh, float* drows, Stream);
 
 }  // namespace cuda
 }  // namespace moe::kernels

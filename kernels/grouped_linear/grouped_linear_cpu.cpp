@@ -1,10 +1,12 @@
 // Matrix products; gemm says which task owns what. All products of all experts run in one parallel region, so
 // that experts with many rows and experts with few share the threads. A task of what precedes the products in
-// backward owns some columns of one expert.
+// backward owns some columns of one expert. Rows are gathered into memory before the products: they are
+// packed several times, and backward reads them again.
 
 #include <algorithm>
 
 #include "core/parallel.h"
+#include "kernels/gather/gather.h"
 #include "kernels/grouped_linear/grouped_linear.h"
 #include "kernels/linear/products.h"
 
@@ -16,56 +18,72 @@ T* at(T* p, int64_t offset) {
   return p ? p + offset : nullptr;
 }
 
+GatherShape gather_shape(const GroupedLinearShape& s, const GroupedRows& at) {
+  return {at.tokens, at.topk, s.in};
+}
+
 }  // namespace
 
 template <class T>
-void grouped_linear_forward(GroupedLinearShape shape, const int32_t* offsets, const T* x, const T* weight,
-                            const T* bias, T* y) {
-  const auto [rows, in, out, experts, relu] = shape;
+void grouped_linear_forward(GroupedLinearShape shape, const GroupedRows& where, const T* x, const T* weight,
+                            const T* bias, T* rows, T* h, T* y) {
+  const auto [R, in, out, experts, epilogue] = shape;
+  if (where.assignment) gather_forward(gather_shape(shape, where), where.assignment, x, rows);
+  const T* const from = where.assignment ? rows : x;
+  T* const to = epilogue == Epilogue::silu ? h : y;
   thread_local std::vector<Gemm<T>> products;
   products.clear();
   for (int64_t e = 0; e < experts; ++e) {
-    const int64_t first = offsets[e], count = offsets[e + 1] - first;
+    const int64_t first = where.offsets[e], count = where.offsets[e + 1] - first;
     if (count == 0) continue;
-    products.push_back(linear_product({count, in, out}, at(x, first * in), at(weight, e * out * in),
-                                      at(bias, e * out), at(y, first * out)));
-    products.back().relu = relu;
+    products.push_back(linear_product({count, in, out}, at(from, first * in), at(weight, e * out * in),
+                                      at(bias, e * out), at(to, first * out)));
+    products.back().relu = epilogue == Epilogue::relu;
   }
   gemm<T>(products);
-  std::fill(at(y, offsets[experts] * out), at(y, rows * out), T(0));
+  const int64_t used = where.offsets[experts] * out;
+  if (epilogue == Epilogue::silu) pointwise_forward(Silu{}, used, h, y);
+  std::fill(at(y, used), at(y, R * out), T(0));
 }
 
 template <class T>
-void grouped_linear_backward(GroupedLinearShape shape, const int32_t* offsets, const T* x, const T* weight,
-                             const T* y, const T* dy, T* dh, T* dx, T* dweight, T* dbias) {
-  const auto [rows, in, out, experts, relu] = shape;
+void grouped_linear_backward(GroupedLinearShape shape, const GroupedRows& where, const GroupedGradients<T>& g,
+                             const T* rows, T* dh, T* drows) {
+  const auto [R, in, out, experts, epilogue] = shape;
   const int64_t parts = (out + kEpilogueColumns - 1) / kEpilogueColumns;
-  if (relu || dbias)
-    parallel_for(experts * parts, [=, out = shape.out, relu = shape.relu](int64_t task) {
-      const int64_t e = task / parts, first = offsets[e], count = offsets[e + 1] - first;
-      const auto& gradient = relu ? epilogue_gradient<true, T> : epilogue_gradient<false, T>;
-      gradient(count, out, task % parts * kEpilogueColumns, at(y, first * out), at(dy, first * out),
-               at(dh, first * out), at(dbias, e * out));
+  const bool masked = epilogue != Epilogue::none;
+  if (masked || g.dbias)
+    parallel_for(experts * parts, [=, out = shape.out, epilogue = shape.epilogue](int64_t task) {
+      const int64_t e = task / parts, first = where.offsets[e], count = where.offsets[e + 1] - first;
+      const auto& gradient = epilogue == Epilogue::relu   ? epilogue_gradient<Epilogue::relu, T>
+                             : epilogue == Epilogue::silu ? epilogue_gradient<Epilogue::silu, T>
+                                                          : epilogue_gradient<Epilogue::none, T>;
+      gradient(count, out, task % parts * kEpilogueColumns, at(g.kept, first * out), at(g.dy, first * out),
+               at(dh, first * out), at(g.dbias, e * out));
     });
-  const T* const gradient = relu ? dh : dy;
+  const bool gathered = where.assignment != nullptr;
+  const T *const gradient = masked ? dh : g.dy, *const from = gathered ? rows : g.x;
+  T* const to = g.dx && gathered ? drows : g.dx;
   thread_local std::vector<Gemm<T>> products;
   products.clear();
   for (int64_t e = 0; e < experts; ++e) {
-    const int64_t first = offsets[e], count = offsets[e + 1] - first;
+    const int64_t first = where.offsets[e], count = where.offsets[e + 1] - first;
     if (count == 0) continue;
-    add_linear_gradients({count, in, out}, at(x, first * in), at(weight, e * out * in),
-                         at(gradient, first * out), at(dx, first * in), at(dweight, e * out * in), products);
+    add_linear_gradients({count, in, out}, at(from, first * in), at(g.weight, e * out * in),
+                         at(gradient, first * out), at(to, first * in), at(g.dweight, e * out * in), products,
+                         !gathered);
   }
   gemm<T>(products);
+  if (g.dx && gathered) gather_backward(gather_shape(shape, where), where.row, drows, g.dx);
 }
 
-template void grouped_linear_forward(GroupedLinearShape, const int32_t*, const float*, const float*,
-                                     const float*, float*);
-template void grouped_linear_forward(GroupedLinearShape, const int32_t*, const double*, const double*,
-                                     const double*, double*);
-template void grouped_linear_backward(GroupedLinearShape, const int32_t*, const float*, const float*,
-                                      const float*, const float*, float*, float*, float*, float*);
-template void grouped_linear_backward(GroupedLinearShape, const int32_t*, const double*, const double*,
-                                      const double*, const double*, double*, double*, double*, double*);
+template void grouped_linear_forward(GroupedLinearShape, const GroupedRows&, const float*, const float*,
+                                     const float*, float*, float*, float*);
+template void grouped_linear_forward(GroupedLinearShape, const GroupedRows&, const double*, const double*,
+                                     const double*, double*, double*, double*);
+template void grouped_linear_backward(GroupedLinearShape, const GroupedRows&, const GroupedGradients<float>&,
+                                      const float*, float*, float*);
+template void grouped_linear_backward(GroupedLinearShape, const GroupedRows&, const GroupedGradients<double>&,
+                                      const double*, double*, double*);
 
 }  // namespace moe::kernels::cpu

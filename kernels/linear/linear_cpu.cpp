@@ -17,8 +17,8 @@ void linear_backward(LinearShape shape, const T* x, const T* weight, const T* dy
                      T* dbias) {
   if (dbias)
     parallel_for((shape.out + kEpilogueColumns - 1) / kEpilogueColumns, [&](int64_t part) {
-      epilogue_gradient<false, T>(shape.rows, shape.out, part * kEpilogueColumns, nullptr, dy, nullptr,
-                                  dbias);
+      epilogue_gradient<Epilogue::none, T>(shape.rows, shape.out, part * kEpilogueColumns, nullptr, dy,
+                                           nullptr, dbias);
     });
   thread_local std::vector<Gemm<T>> products;
   products.clear();

@@ -5,7 +5,9 @@
 #include <vector>
 
 #include "kernels/gemm/gemm.h"
+#include "kernels/grouped_linear/epilogue.h"
 #include "kernels/linear/linear.h"
+#include "kernels/pointwise/pointwise.h"
 
 namespace moe::kernels::cpu {
 
@@ -25,10 +27,10 @@ Gemm<T> linear_product(const LinearShape& s, const T* x, const T* weight, const 
           .bias = bias};
 }
 
-// Appends the products of the wanted gradients.
+// Appends the products of the wanted gradients: dweight is added to, dx too or else written.
 template <class T>
 void add_linear_gradients(const LinearShape& s, const T* x, const T* weight, const T* dy, T* dx, T* dweight,
-                          std::vector<Gemm<T>>& products) {
+                          std::vector<Gemm<T>>& products, bool add_dx = true) {
   if (dx)  // dy weight
     products.push_back({.m = s.rows,
                         .n = s.in,
@@ -39,7 +41,7 @@ void add_linear_gradients(const LinearShape& s, const T* x, const T* weight, con
                         .ldb = s.in,
                         .c = dx,
                         .ldc = s.in,
-                        .accumulate = true});
+                        .accumulate = add_dx});
   if (dweight)  // dy^T x
     products.push_back({.m = s.out,
                         .n = s.in,
@@ -57,16 +59,19 @@ void add_linear_gradients(const LinearShape& s, const T* x, const T* weight, con
 // Columns to a task of what follows.
 inline constexpr int64_t kEpilogueColumns = 128;
 
-// The gradient of bias and relu, for kEpilogueColumns columns from `begin` on of some rows:
-//   dh = dy where y > 0, else 0, with Relu       dbias += the column sums of dh, or of dy; may be nullptr
-template <bool Relu, class T>
-void epilogue_gradient(int64_t rows, int64_t out, int64_t begin, const T* y, const T* dy, T* dh, T* dbias) {
+// The gradient of bias and epilogue, for kEpilogueColumns columns from `begin` on of some rows:
+//   dh = dy where kept > 0, else 0, with relu; dy times the derivative of silu at `kept` with silu
+//   dbias += the column sums of dh, or of dy without an epilogue; may be nullptr
+template <Epilogue kind, class T>
+void epilogue_gradient(int64_t rows, int64_t out, int64_t begin, const T* kept, const T* dy, T* dh,
+                       T* dbias) {
   const int64_t columns = std::min(kEpilogueColumns, out - begin);
   T sum[kEpilogueColumns] = {};
   for (int64_t at = begin; at < begin + rows * out; at += out)
     for (int64_t j = 0; j < columns; ++j) {
       T g = dy[at + j];
-      if constexpr (Relu) dh[at + j] = g = y[at + j] > T(0) ? g : T(0);
+      if constexpr (kind == Epilogue::relu) dh[at + j] = g = kept[at + j] > T(0) ? g : T(0);
+      if constexpr (kind == Epilogue::silu) dh[at + j] = g = g * Silu::derivative(kept[at + j]);
       sum[j] += g;
     }
   for (int64_t j = 0; dbias && j < columns; ++j) dbias[begin + j] += sum[j];

@@ -35,6 +35,15 @@ std::vector<T> values_of(const Tensor& t) {
   return {s.begin(), s.end()};
 }
 
+// Computes in a precision as long as it lives.
+class InPrecision {
+ public:
+  explicit InPrecision(Precision p) { set_current_precision(p); }
+  ~InPrecision() { set_current_precision(Precision::fp32); }
+  InPrecision(const InPrecision&) = delete;
+  InPrecision& operator=(const InPrecision&) = delete;
+};
+
 inline std::vector<float> normals(int64_t n, uint32_t stream) {
   std::vector<float> values(static_cast<size_t>(n));
   for (size_t i = 0; i < values.size(); ++i)

@@ -100,24 +100,33 @@ void add_embedding(OpCases& cases, int64_t n, int64_t symbols, int64_t dim,
        .benchmark = benchmark});
 }
 
+// Rows of dim columns.
+template <class T>
+std::vector<T> normalized(int64_t dim, const std::vector<T>& x, const std::vector<T>& gain,
+                          const std::vector<T>& bias) {
+  std::vector<T> y(x.size());
+  const T columns = static_cast<T>(dim);
+  for (size_t row = 0; row < x.size(); row += static_cast<size_t>(dim)) {
+    const T* in = x.data() + row;
+    T average = 0, variance = 0;
+    for (int64_t c = 0; c < dim; ++c) average += in[c] / columns;
+    for (int64_t c = 0; c < dim; ++c) variance += (in[c] - average) * (in[c] - average) / columns;
+    for (size_t c = 0; c < static_cast<size_t>(dim); ++c)
+      y[row + c] = (in[c] - average) / std::sqrt(variance + T(1e-5)) * gain[c] + bias[c];
+  }
+  return y;
+}
+
+template <class T>
+std::vector<T> dropped(double p, const RngAddress& rng, std::vector<T> x) {
+  for (size_t i = 0; i < x.size(); ++i)
+    x[i] = random_u32(rng, i) < p * 0x1p32 ? T(0) : x[i] / static_cast<T>(1 - p);
+  return x;
+}
+
 void add_layer_norm(OpCases& cases, int64_t rows, int64_t dim, double mean, Gradient of_x, Gradient of_gain,
                     Gradient of_bias, std::optional<Cost> benchmark = {}) {
-  const auto reference = [=]<class T>(const Values<T>& in) {
-    std::vector<T> y(in[0].size());
-    const T columns = static_cast<T>(dim);
-    for (int64_t n = 0; n < rows; ++n) {
-      const T* x = in[0].data() + n * dim;
-      T average = 0, variance = 0;
-      for (int64_t c = 0; c < dim; ++c) average += x[c] / columns;
-      for (int64_t c = 0; c < dim; ++c) variance += (x[c] - average) * (x[c] - average) / columns;
-      for (int64_t c = 0; c < dim; ++c) {
-        const T h = (x[c] - average) / std::sqrt(variance + T(1e-5));
-        y[static_cast<size_t>(n * dim + c)] =
-            h * in[1][static_cast<size_t>(c)] + in[2][static_cast<size_t>(c)];
-      }
-    }
-    return y;
-  };
+  const auto reference = [=]<class T>(const Values<T>& in) { return normalized(dim, in[0], in[1], in[2]); };
   cases.push_back({.op = "layer_norm",
                    .label = fmt::format("{}x{} around {}", rows, dim, mean),
                    .inputs = {normal("x", {rows, dim}, of_x, 1, mean), normal("gain", {dim}, of_gain, 0.3, 1),
@@ -132,19 +141,44 @@ void add_layer_norm(OpCases& cases, int64_t rows, int64_t dim, double mean = 0) 
   add_layer_norm(cases, rows, dim, mean, g, g, g);
 }
 
+// Which of the results the rest of the model uses; both: their sum.
+enum class Uses { sum, norm, both };
+
+void add_add_layer_norm(OpCases& cases, int64_t rows, int64_t dim, double p, Uses uses,
+                        std::optional<Cost> benchmark = {}) {
+  const RngAddress rng{.seed = 5, .step = 8, .stream = 3};
+  const Gradient inner = rows ? Gradient::checked : Gradient::zero;
+  const Gradient of_norm = uses == Uses::sum ? Gradient::zero : inner;
+  const char* const used = uses == Uses::sum ? "sum" : uses == Uses::norm ? "norm" : "both";
+  cases.push_back({.op = "add_layer_norm",
+                   .label = fmt::format("{}x{}, p = {}, {} used", rows, dim, p, used),
+                   .inputs = {normal("x", {rows, dim}, inner), normal("y", {rows, dim}, inner),
+                              normal("gain", {dim}, of_norm, 0.3, 1), normal("bias", {dim}, of_norm)},
+                   .build =
+                       [=](Tape& tape, Inputs in) {
+                         const SumAndNorm r = add_layer_norm(tape, in[0], in[1], in[2], in[3], p, rng);
+                         if (uses == Uses::both) return add(tape, r.sum, r.norm);
+                         return uses == Uses::sum ? r.sum : r.norm;
+                       },
+                   .reference =
+                       [=]<class T>(const Values<T>& in) {
+                         std::vector<T> sum = dropped(p, rng, in[1]);
+                         for (size_t i = 0; i < sum.size(); ++i) sum[i] += in[0][i];
+                         std::vector<T> y = normalized(dim, sum, in[2], in[3]);
+                         for (size_t i = 0; i < sum.size(); ++i)
+                           y[i] = uses == Uses::both ? y[i] + sum[i] : uses == Uses::sum ? sum[i] : y[i];
+                         return y;
+                       },
+                   .benchmark = benchmark});
+}
+
 void add_dropout(OpCases& cases, const Shape& shape, double p, std::optional<Cost> benchmark = {}) {
   const RngAddress rng{.seed = 0x123456789ABCDEF0u, .step = 3, .stream = 9};
   cases.push_back({.op = "dropout",
                    .label = fmt::format("{} with p = {}", shape.str(), p),
                    .inputs = {normal("x", shape)},
                    .build = [=](Tape& tape, Inputs in) { return dropout(tape, in[0], p, rng); },
-                   .reference =
-                       [=]<class T>(const Values<T>& in) {
-                         std::vector<T> y = in[0];
-                         for (size_t i = 0; i < y.size(); ++i)
-                           y[i] = random_u32(rng, i) < p * 0x1p32 ? T(0) : y[i] / static_cast<T>(1 - p);
-                         return y;
-                       },
+                   .reference = [=]<class T>(const Values<T>& in) { return dropped(p, rng, in[0]); },
                    .benchmark = benchmark});
 }
 
@@ -209,6 +243,14 @@ void add_dense_cases(OpCases& cases) {
   add_layer_norm(cases, 0, 4, 0, zero, zero, zero);
   add_layer_norm(cases, 512, 128, 0, checked, checked, checked,
                  Cost{.bytes = bytes(2 * typical), .backward_bytes = bytes(4 * typical)});
+
+  for (const double p : {0.0, 0.3}) {
+    for (const Uses uses : {Uses::sum, Uses::norm, Uses::both}) add_add_layer_norm(cases, 5, 17, p, uses);
+    add_add_layer_norm(cases, 0, 4, p, Uses::both);
+    add_add_layer_norm(cases, 67, 4, p, Uses::both);
+  }
+  add_add_layer_norm(cases, 512, 128, 0.1, Uses::both,
+                     Cost{.bytes = bytes(4 * typical), .backward_bytes = bytes(7 * typical)});
 
   add_dropout(cases, {0}, 0.5);
   add_dropout(cases, {3, 5}, 0.5);

@@ -1,7 +1,9 @@
-// linear and grouped_linear. Sizes sit on both sides of a register tile and of a task's tile (kernels/gemm).
+// linear, router_logits and grouped_linear. Sizes sit on both sides of a register tile and of a task's tile
+// (kernels/gemm).
 
 #include <fmt/format.h>
 
+#include <cmath>
 #include <numeric>
 
 #include "autograd/ops.h"
@@ -48,6 +50,38 @@ void add_linear(OpCases& cases, int64_t rows, int64_t in, int64_t out, bool with
        .benchmark = product_cost(benchmark, rows, in, out)});
 }
 
+// One projection, or two, of which the second is weighted by 0.7 and added to the first.
+void add_router_logits(OpCases& cases, int64_t tokens, int64_t dim, int64_t experts, bool noisy,
+                       bool benchmark = false) {
+  const Gradient of_x = tokens ? Gradient::checked : Gradient::zero;
+  std::vector<CaseInput> inputs{normal("x", {tokens, dim}, of_x), normal("weight", {experts, dim}, of_x),
+                                normal("bias", {experts}, of_x)};
+  if (noisy) {
+    inputs.push_back(normal("noise_weight", {experts, dim}, of_x));
+    inputs.push_back(normal("noise_bias", {experts}, of_x));
+  }
+  cases.push_back(
+      {.op = "router_logits",
+       .label = fmt::format("{}x{} to {}{}", tokens, dim, experts, noisy ? " twice" : ""),
+       .inputs = std::move(inputs),
+       .build =
+           [=](Tape& tape, Inputs x) {
+             if (!noisy) return router_logits(tape, x[0], x[1], x[2]).logits;
+             const RouterLogits r = router_logits(tape, x[0], x[1], x[2], x[3], x[4]);
+             return add(tape, r.logits, scale(tape, r.noise_logits, 0.7));
+           },
+       .reference =
+           [=]<class T>(const Values<T>& x) {
+             std::vector<T> y(static_cast<size_t>(tokens * experts)), second(y);
+             linear_rows(0, tokens, dim, experts, x[0].data(), x[1].data(), x[2].data(), y.data());
+             if (!noisy) return y;
+             linear_rows(0, tokens, dim, experts, x[0].data(), x[3].data(), x[4].data(), second.data());
+             for (size_t i = 0; i < y.size(); ++i) y[i] += static_cast<T>(0.7) * second[i];
+             return y;
+           },
+       .benchmark = product_cost(benchmark, tokens, dim, noisy ? 2 * experts : experts)});
+}
+
 struct Group {
   std::string label;
   int64_t tokens, topk, in, out;
@@ -56,6 +90,15 @@ struct Group {
   bool benchmark = false;
   Epilogue epilogue = Epilogue::none;
 };
+
+// The epilogue, of all of y.
+template <class T>
+void apply(Epilogue epilogue, std::vector<T>& y) {
+  for (T& v : y) {
+    if (epilogue == Epilogue::relu && v < 0) v = 0;
+    if (epilogue == Epilogue::silu) v /= 1 + std::exp(-v);
+  }
+}
 
 void add_grouped_linear(OpCases& cases, const Group& g) {
   const int64_t experts = static_cast<int64_t>(g.rows.size()), rows = g.tokens * g.topk, in = g.in,
@@ -79,16 +122,55 @@ void add_grouped_linear(OpCases& cases, const Group& g) {
              return grouped_linear(tape, x[0], x[1], x[2], plan, epilogue);
            },
        .reference =
-           [=, relu = g.epilogue == Epilogue::relu]<class T>(const Values<T>& x) {
+           [=, epilogue = g.epilogue]<class T>(const Values<T>& x) {
              std::vector<T> y(static_cast<size_t>(rows * out), T(0));
              for (int64_t e = 0; e < experts; ++e)
                linear_rows(offsets[static_cast<size_t>(e)], offsets[static_cast<size_t>(e + 1)], in, out,
                            x[0].data(), x[1].data() + e * out * in, x[2].data() + e * out, y.data());
-             for (T& v : y)
-               if (relu && v < 0) v = 0;
+             apply(epilogue, y);
              return y;
            },
        .benchmark = product_cost(g.benchmark, offsets.back(), in, out)});
+}
+
+// Tokens to their experts, all assignments but those beyond the capacity, and the product.
+void add_gathered_linear(OpCases& cases, int64_t tokens, int64_t topk, int64_t experts, int64_t capacity,
+                         int64_t in, int64_t out, Epilogue epilogue, bool benchmark = false) {
+  std::vector<int32_t> expert;
+  for (int64_t n = 0; n < tokens; ++n)
+    for (int64_t j = 0; j < topk; ++j) expert.push_back(static_cast<int32_t>((n * n + j) % experts));
+  const Gradient gradient = tokens == 0 ? Gradient::zero : Gradient::checked;
+  const std::string name = epilogue == Epilogue::silu ? "silu" : epilogue == Epilogue::relu ? "relu" : "none";
+  const auto reference = [=]<class T>(const Values<T>& x) {
+    std::vector<T> y;
+    for (int64_t e = 0; e < experts; ++e) {
+      int64_t kept = 0;
+      for (int64_t a = 0; a < tokens * topk; ++a) {
+        if (expert[static_cast<size_t>(a)] != e || (capacity >= 0 && kept++ >= capacity)) continue;
+        std::vector<T> row(static_cast<size_t>(out));
+        linear_rows(0, 1, in, out, x[0].data() + a / topk * in, x[1].data() + e * out * in,
+                    x[2].data() + e * out, row.data());
+        y.insert(y.end(), row.begin(), row.end());
+      }
+    }
+    y.resize(static_cast<size_t>(tokens * topk * out), T(0));
+    apply(epilogue, y);
+    return y;
+  };
+  cases.push_back(
+      {.op = "grouped_linear",
+       .label = fmt::format("gathered, {} tokens, {} of {} experts, {} to {}, capacity {}, {}", tokens, topk,
+                            experts, in, out, capacity, name),
+       .inputs = {normal("x", {tokens, in}, gradient), normal("weight", {experts, out, in}, gradient),
+                  normal("bias", {experts, out}, gradient)},
+       .build =
+           [=](Tape& tape, Inputs x) {
+             const Tensor ids = ints(tape, {tokens, topk}, expert);
+             return gathered_linear(tape, x[0], x[1], x[2], dispatch_plan(tape, ids, experts, capacity),
+                                    epilogue);
+           },
+       .reference = reference,
+       .benchmark = product_cost(benchmark, tokens * topk, in, out)});
 }
 
 }  // namespace
@@ -105,6 +187,15 @@ void add_linear_cases(OpCases& cases) {
   add_linear(cases, 140, 5, 2, true);
   add_linear(cases, 2, 3, 131, true);
   add_linear(cases, 512, 128, 384, true, true);
+
+  for (const bool noisy : {false, true}) {
+    add_router_logits(cases, 0, 4, 2, noisy);
+    add_router_logits(cases, 1, 1, 1, noisy);
+    add_router_logits(cases, 5, 7, 3, noisy);
+    add_router_logits(cases, 67, 4, 8, noisy);
+    add_router_logits(cases, 3, 70, 66, noisy);
+  }
+  add_router_logits(cases, 512, 128, 8, true, true);
 
   add_grouped_linear(cases, {"one expert, one token", 1, 1, 3, 2, {1}});
   add_grouped_linear(cases, {"one expert with all rows", 7, 1, 3, 5, {7}});
@@ -129,6 +220,13 @@ void add_linear_cases(OpCases& cases) {
                              .out = 21,
                              .rows = {33, 7},
                              .epilogue = Epilogue::relu});
+  add_grouped_linear(cases, {.label = "silu, dropped rows and an expert without any",
+                             .tokens = 9,
+                             .topk = 2,
+                             .in = 5,
+                             .out = 19,
+                             .rows = {7, 0, 3, 1},
+                             .epilogue = Epilogue::silu});
   add_grouped_linear(cases, {.label = "512 tokens, 2 of 8 experts, 128 to 512",
                              .tokens = 512,
                              .topk = 2,
@@ -136,6 +234,15 @@ void add_linear_cases(OpCases& cases) {
                              .out = 512,
                              .rows = {128, 140, 100, 96, 160, 131, 200, 60},
                              .benchmark = true});
+
+  for (const Epilogue epilogue : {Epilogue::none, Epilogue::relu, Epilogue::silu}) {
+    add_gathered_linear(cases, 0, 2, 3, kNoCapacity, 3, 4, epilogue);
+    add_gathered_linear(cases, 9, 2, 4, kNoCapacity, 5, 7, epilogue);
+    add_gathered_linear(cases, 9, 2, 4, 3, 4, 9, epilogue);
+  }
+  add_gathered_linear(cases, 1, 1, 1, kNoCapacity, 1, 1, Epilogue::none);
+  add_gathered_linear(cases, 90, 1, 2, kNoCapacity, 3, 2, Epilogue::relu);
+  add_gathered_linear(cases, 512, 2, 8, kNoCapacity, 128, 512, Epilogue::relu, true);
 }
 
 }  // namespace moe::test

@@ -242,6 +242,33 @@ void add_combine(OpCases& cases, const Routing& r, int64_t dim, int64_t capacity
        .benchmark = benchmark});
 }
 
+// With dropout of the rows, and x added.
+void add_add_combine(OpCases& cases, const Routing& r, int64_t dim, int64_t capacity, double p,
+                     std::optional<Cost> benchmark = {}) {
+  const std::vector<int32_t> expert = some_experts(r);
+  cases.push_back(
+      {.op = "combine",
+       .label = fmt::format("added, {}, p = {}", plan_label(r, dim, capacity), p),
+       .inputs = {normal("x", {r.N, dim}), normal("rows", {r.N * r.k, dim}), normal("gate", {r.N, r.k})},
+       .build =
+           [=](Tape& tape, Inputs in) {
+             const Tensor ids = ints(tape, {r.N, r.k}, expert);
+             return add_combine(tape, in[0], in[1], in[2], dispatch_plan(tape, ids, r.E, capacity), p, kRng);
+           },
+       .reference =
+           [=]<class T>(const Values<T>& in) {
+             std::vector<T> y = in[0];
+             const std::vector<int64_t> assignment = plain_assignment(r, expert, capacity);
+             for (int64_t i = 0; i < r.N * r.k * dim; ++i) {
+               const int64_t a = assignment[at(i / dim)];
+               if (a < 0 || random_u32(kRng, at(i)) < p * 0x1p32) continue;
+               y[at(a / r.k * dim + i % dim)] += in[2][at(a)] * in[1][at(i)] / static_cast<T>(1 - p);
+             }
+             return y;
+           },
+       .benchmark = benchmark});
+}
+
 // --- the losses without noise ---
 
 void add_importance_loss(OpCases& cases, const Routing& r, std::optional<Cost> benchmark = {}) {
@@ -356,6 +383,14 @@ void add_routing_cases(OpCases& cases) {
              Cost{.bytes = float_bytes(x + rows), .backward_bytes = float_bytes(2 * x + rows)});
   add_combine(cases, typical, width, kNoCapacity, some_experts(typical),
               Cost{.bytes = float_bytes(x + rows), .backward_bytes = float_bytes(x + 3 * rows)});
+
+  for (const double p : {0.0, 0.3}) {
+    add_add_combine(cases, {0, 4, 2}, 3, kNoCapacity, p);
+    add_add_combine(cases, {4, 3, 3}, 33, kNoCapacity, p);
+    add_add_combine(cases, {9, 4, 2}, 7, 3, p);
+  }
+  add_add_combine(cases, typical, width, kNoCapacity, 0.1,
+                  Cost{.bytes = float_bytes(2 * x + rows), .backward_bytes = float_bytes(3 * x + 3 * rows)});
 
   for (const Routing& r : {Routing{0, 4, 2}, {1, 1, 1}, {1, 5, 2}, {6, 6, 1}, {80, 7, 2}}) {
     add_importance_loss(cases, r);

@@ -44,15 +44,15 @@ struct Run {
       model.parameters()[i].value.copy_from(initial.parameters()[i].value);
   }
 
-  void step(int64_t index) {
+  void step(int64_t index, const AuxiliaryWeights& auxiliary = {.balance = 0.01, .z = 0.001}) {
     const ModelConfig& c = model.config();
     Tape tape(arena, Mode::train);
     const Tensor tokens = token_batch(c, kBatch, c.block_size, index).to(device);
     const Tensor targets = token_batch(c, kBatch, c.block_size, index + 1).to(device);
     const LmOutput out = model.forward(tape, tokens, {.seed = 9, .step = index});
     const Var entropy = cross_entropy(tape, out.logits, targets.reshape({targets.numel()}));
-    const Var balance = auxiliary_loss(tape, out.routing, {.balance = 0.01, .z = 0.001});
-    tape.backward(add(tape, entropy, balance));
+    const Var more = auxiliary_loss(tape, out.routing, auxiliary);
+    tape.backward(more.defined() ? add(tape, entropy, more) : entropy);
     loss.push_back(entropy.value().to(Device::cpu).data<float>()[0]);
     std::vector<LayerRouting> routing = out.routing;
     for (LayerRouting& r : routing) {
@@ -90,6 +90,24 @@ TEST_CASE("after the first step, training on the GPU allocates nothing for activ
   const int64_t reserved = run.arena.reserved_bytes();
   run.step(1);
   CHECK(run.arena.reserved_bytes() == reserved);
+}
+
+// Launches do not depend on the widths, so narrow layers stand for the default model's.
+TEST_CASE("a step of the default model's depth is at most 230 launches, a layer at most 28",
+          "[simt][training]") {
+  const auto launches = [](int64_t layers) {
+    ModelConfig c = config_of(RouterKind::noisy_topk, 0);
+    c.n_layer = layers;
+    Run run(c, Device::cuda);
+    run.step(0, {});
+    const uint64_t before = simt::counters().kernels;
+    run.step(1, {});
+    return simt::counters().kernels - before;
+  };
+  const uint64_t step = launches(8), layer = (step - launches(4)) / 4;
+  INFO(step << " launches a step, " << layer << " a layer");
+  CHECK(step <= 230);
+  CHECK(layer <= 28);
 }
 
 }  // namespace moe::test
