@@ -82,6 +82,7 @@ std::vector<Var> Tape::record_all(const char* op, std::initializer_list<Tensor> 
   if (record)
     append(op, outputs, inputs, [outputs, backward = std::move(backward)](const Tensor&) {
       std::vector<Tensor> dy;
+      dy.reserve(outputs.size());
       for (const GradSlot& output : outputs) dy.push_back(output.get());
       backward(dy);
     });

@@ -199,8 +199,9 @@ __device__ void weight_gradient(const Backward& b, unsigned block, typename Tile
   });
 }
 
+// Two blocks a processor at least: left to itself, the compiler saves registers and spills.
 template <class Tile, bool kGathered, Epilogue kind>
-__global__ void __launch_bounds__(kTileThreads) grouped_linear_backward_kernel(Backward b) {
+__global__ void __launch_bounds__(kTileThreads, 2) grouped_linear_backward_kernel(Backward b) {
   SHARED(memory, typename Tile::Memory);
   const unsigned of_rows = b.row_blocks * b.in_tiles;
   if (blockIdx.x < of_rows)

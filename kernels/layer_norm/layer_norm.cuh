@@ -170,9 +170,10 @@ __device__ void backward_row(const Backward<Gradient>& a, int64_t n,
   });
 }
 
-// partial [blocks, 2, C]: each block's sums for dgain and dbias, over `run` rows.
+// partial [blocks, 2, C]: each block's sums for dgain and dbias, over `run` rows. Two blocks a processor at
+// least: left to itself, the compiler saves registers and spills.
 template <int kPieces, class Gradient>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 2)
     layer_norm_backward_kernel(Backward<Gradient> a, int64_t run, float* partial) {
   SHARED(sums, float[kWarps][2][kPieces * kPiece]);
   float gain_sum[kPieces][4] = {}, bias_sum[kPieces][4] = {};
@@ -195,7 +196,7 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 // A thread owns one element of dgain or dbias.
-inline __global__ void __launch_bounds__(kThreads)
+static __global__ void __launch_bounds__(kThreads)
     add_partial_kernel(int64_t blocks, int64_t dim, const float* partial, float* dgain, float* dbias) {
   const int64_t i = global_thread();
   if (i >= 2 * dim) return;

@@ -59,6 +59,9 @@ inline std::vector<int32_t> below(int32_t limit, int64_t n, uint32_t stream) {
   return values;
 }
 
+// A few roundings of sums of a few thousand terms.
+inline constexpr double kClose = 2e-5;
+
 // The largest |a - b| over the largest |b|; infinite for a NaN on one side.
 inline double relative_difference(const std::vector<float>& a, const std::vector<float>& b) {
   const double size = largest(b);

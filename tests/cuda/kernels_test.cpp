@@ -6,19 +6,17 @@
 #include "core/error.h"
 #include "kernels/adamw/adamw.h"
 #include "kernels/add_bias/add_bias.h"
+#include "kernels/add_layer_norm/add_layer_norm.h"
 #include "kernels/attention/attention.h"
 #include "kernels/balance_loss/balance_loss.h"
 #include "kernels/cross_entropy/cross_entropy.h"
 #include "kernels/dispatch_plan/dispatch_plan.h"
 #include "kernels/embedding/embedding.h"
 #include "kernels/grad_norm/grad_norm.h"
-#include "kernels/grouped_linear/grouped_linear.h"
 #include "kernels/importance_loss/importance_loss.h"
 #include "kernels/layer_norm/layer_norm.h"
-#include "kernels/linear/linear.h"
 #include "kernels/load_loss/load_loss.h"
 #include "kernels/pointwise/pointwise.h"
-#include "kernels/router_logits/router_logits.h"
 #include "tests/cuda/device_test.h"
 
 namespace moe::test {
@@ -26,9 +24,6 @@ namespace {
 
 namespace cpu = kernels::cpu;
 namespace cuda = kernels::cuda;
-
-// A few roundings of sums of a few thousand terms.
-constexpr double kClose = 2e-5;
 
 struct PlanValues {
   std::vector<int32_t> offsets, assignment, row, count;
@@ -214,6 +209,42 @@ TEST_CASE("layer_norm of rows of every length is the CPU's", "[cuda][layer_norm]
   }
 }
 
+TEST_CASE("add_layer_norm of rows of every length is the CPU's", "[cuda][add_layer_norm]") {
+  for (const auto& [rows, dim] : {std::pair{5, 129}, {70, 256}, {3, 511}, {4, 1000}, {3, 1025}, {2, 2048}}) {
+    INFO(rows << " rows of " << dim);
+    const kernels::LayerNormShape s{.rows = rows, .dim = dim};
+    const kernels::DropRule rule(0.3);
+    const RngAddress rng{.seed = 3, .step = 2, .stream = 1};
+    const int64_t n = s.rows * s.dim;
+    const auto x = normals(n, 1), y = normals(n, 2), gain = normals(dim, 3), bias = normals(dim, 4),
+               dsum = normals(n, 5), dout = normals(n, 6);
+    std::vector<float> sum(x.size()), out(x.size()), mean(static_cast<size_t>(rows)), rstd(mean.size()),
+        dx = x, dy = y, dgain = gain, dbias = bias;  // the gradients begin as the values
+    const Tensor gx = on_gpu(x), gy = on_gpu(y), ggain = on_gpu(gain), gbias = on_gpu(bias),
+                 gdsum = on_gpu(dsum), gdout = on_gpu(dout), gsum = unwritten<float>(n),
+                 gout = unwritten<float>(n), gmean = unwritten<float>(rows), grstd = unwritten<float>(rows),
+                 gdx = on_gpu(dx), gdy = on_gpu(dy), gdgain = on_gpu(dgain), gdbias = on_gpu(dbias);
+    cpu::add_layer_norm_forward<float>(s, 1e-5, rule, rng, x.data(), y.data(), gain.data(), bias.data(),
+                                       sum.data(), out.data(), mean.data(), rstd.data());
+    cpu::add_layer_norm_backward<float>(s, rule, rng, sum.data(), gain.data(), mean.data(), rstd.data(),
+                                        dsum.data(), dout.data(), dx.data(), dy.data(), dgain.data(),
+                                        dbias.data());
+    cuda::add_layer_norm_forward(s, 1e-5, rule, rng, gx.data<float>(), gy.data<float>(), ggain.data<float>(),
+                                 gbias.data<float>(), gsum.data<float>(), gout.data<float>(),
+                                 gmean.data<float>(), grstd.data<float>(), current_stream());
+    cuda::add_layer_norm_backward(s, rule, rng, gsum.data<float>(), ggain.data<float>(), gmean.data<float>(),
+                                  grstd.data<float>(), gdsum.data<float>(), gdout.data<float>(),
+                                  gdx.data<float>(), gdy.data<float>(), gdgain.data<float>(),
+                                  gdbias.data<float>(), current_stream());
+    CHECK(relative_difference(values_of<float>(gsum), sum) < kClose);
+    CHECK(relative_difference(values_of<float>(gout), out) < kClose);
+    CHECK(relative_difference(values_of<float>(gdx), dx) < kClose);
+    CHECK(relative_difference(values_of<float>(gdy), dy) < kClose);
+    CHECK(relative_difference(values_of<float>(gdgain), dgain) < kClose);
+    CHECK(relative_difference(values_of<float>(gdbias), dbias) < kClose);
+  }
+}
+
 TEST_CASE("the auxiliary losses of many tokens are the CPU's",
           "[cuda][importance_loss][load_loss][balance_loss]") {
   const kernels::GatingShape s{3001, 6, 2};
@@ -243,106 +274,6 @@ TEST_CASE("the auxiliary losses of many tokens are the CPU's",
   cuda::load_loss_forward(s, glogits.data<float>(), {gnoise.data<float>(), gnormal.data<float>()},
                           loss.data<float>(), slope.data<float>(), current_stream());
   agree();
-}
-
-TEST_CASE("products on tensor cores are those of the rounded operands", "[cuda][grouped_linear]") {
-  // The operands have few bits, so that both precisions hold them exactly and only the order of the sums
-  // differs.
-  const auto coarse = [](std::vector<float> values) {
-    for (float& v : values) v = std::round(v * 16) / 16;
-    return values;
-  };
-  for (const Precision precision : {Precision::tf32, Precision::bf16})
-    for (const auto epilogue : {kernels::Epilogue::none, kernels::Epilogue::relu})
-      for (const auto& [rows, in, out] : {std::tuple{7, 5, 3}, {64, 64, 64}, {150, 40, 70}, {200, 33, 129}}) {
-        INFO(rows << " rows, " << in << " to " << out << ", epilogue " << static_cast<int>(epilogue)
-                  << ", precision " << static_cast<int>(precision));
-        const kernels::GroupedLinearShape s{
-            .rows = rows, .in = in, .out = out, .experts = 3, .epilogue = epilogue};
-        // An expert without a row, and rows that belong to nobody.
-        const std::vector<int32_t> offsets = {0, rows / 3, rows / 3, rows - 2};
-        const auto x = coarse(normals(s.rows * in, 1)), weight = coarse(normals(3 * s.out * in, 2)),
-                   bias = normals(3 * s.out, 3), dy = coarse(normals(s.rows * out, 4));
-        std::vector<float> y(dy.size()), dh(dy.size()), dx = x, dweight = weight, dbias = bias;
-        const Tensor goffsets = on_gpu(offsets), gx = on_gpu(x), gweight = on_gpu(weight),
-                     gbias = on_gpu(bias), gdy = on_gpu(dy), gy = unwritten<float>(s.rows * out),
-                     gdx = on_gpu(x), gdweight = on_gpu(weight), gdbias = on_gpu(bias);
-        const kernels::GroupedRows where{.offsets = offsets.data()},
-            gwhere{.offsets = goffsets.data<int32_t>()};
-        cpu::grouped_linear_forward<float>(s, where, x.data(), weight.data(), bias.data(), nullptr, nullptr,
-                                           y.data());
-        cpu::grouped_linear_backward<float>(
-            s, where, {x.data(), weight.data(), y.data(), dy.data(), dx.data(), dweight.data(), dbias.data()},
-            nullptr, dh.data(), nullptr);
-        const InPrecision computing(precision);
-        cuda::grouped_linear_forward(s, gwhere, gx.data<float>(), gweight.data<float>(), gbias.data<float>(),
-                                     nullptr, nullptr, gy.data<float>(), current_stream());
-        cuda::grouped_linear_backward(
-            s, gwhere,
-            {gx.data<float>(), gweight.data<float>(), gy.data<float>(), gdy.data<float>(), gdx.data<float>(),
-             gdweight.data<float>(), gdbias.data<float>()},
-            nullptr, nullptr, nullptr, current_stream());
-        CHECK(relative_difference(values_of<float>(gy), y) < kClose);
-        CHECK(relative_difference(values_of<float>(gdx), dx) < kClose);
-        CHECK(relative_difference(values_of<float>(gdweight), dweight) < kClose);
-        CHECK(relative_difference(values_of<float>(gdbias), dbias) < kClose);
-      }
-}
-
-TEST_CASE("dense products of more rows than one launch takes are the CPU's", "[cuda][linear]") {
-  for (const auto& [rows, in, out] : {std::tuple{1025, 5, 7}, {1024, 5, 7}}) {
-    const kernels::LinearShape s{.rows = rows, .in = in, .out = out};
-    const auto x = normals(s.rows * in, 1), weight = normals(s.out * in, 2), bias = normals(out, 3),
-               dy = normals(s.rows * out, 4);
-    std::vector<float> y(dy.size()), dx = x, dweight = weight, dbias = bias;
-    const Tensor gx = on_gpu(x), gweight = on_gpu(weight), gbias = on_gpu(bias), gdy = on_gpu(dy),
-                 gy = unwritten<float>(s.rows * out), gdx = on_gpu(x), gdweight = on_gpu(weight),
-                 gdbias = on_gpu(bias);
-    cpu::linear_forward<float>(s, x.data(), weight.data(), bias.data(), y.data());
-    cpu::linear_backward<float>(s, x.data(), weight.data(), dy.data(), dx.data(), dweight.data(),
-                                dbias.data());
-    cuda::linear_forward(s, gx.data<float>(), gweight.data<float>(), gbias.data<float>(), gy.data<float>(),
-                         current_stream());
-    cuda::linear_backward(s, gx.data<float>(), gweight.data<float>(), gdy.data<float>(), gdx.data<float>(),
-                          gdweight.data<float>(), gdbias.data<float>(), current_stream());
-    CHECK(relative_difference(values_of<float>(gy), y) < kClose);
-    CHECK(relative_difference(values_of<float>(gdx), dx) < kClose);
-    CHECK(relative_difference(values_of<float>(gdweight), dweight) < kClose);
-    CHECK(relative_difference(values_of<float>(gdbias), dbias) < kClose);
-  }
-}
-
-TEST_CASE("a router's gradients over more tokens than a block takes are the CPU's", "[cuda][router_logits]") {
-  const kernels::RouterLogitsShape s{.tokens = 4100, .dim = 6, .experts = 5, .count = 2};
-  const int64_t weights = s.experts * s.dim;
-  const auto x = normals(s.tokens * s.dim, 1);
-  std::vector<float> dx = x;
-  const Tensor gx = on_gpu(x), gdx = on_gpu(x);
-  std::vector<float> weight[2], bias[2], dlogits[2];
-  Tensor gweight[2], gbias[2], gdlogits[2];
-  for (uint32_t i = 0; i < 2; ++i) {
-    gweight[i] = on_gpu(weight[i] = normals(weights, 2 + i));
-    gbias[i] = on_gpu(bias[i] = normals(s.experts, 4 + i));
-    gdlogits[i] = on_gpu(dlogits[i] = normals(s.tokens * s.experts, 6 + i));
-  }
-  const std::vector<float> w[2] = {weight[0], weight[1]};  // the gradients begin as the weights
-  cpu::router_logits_backward<float>(s, x.data(), {{w[0].data(), w[1].data()}, {}},
-                                     {{dlogits[0].data(), dlogits[1].data()},
-                                      dx.data(),
-                                      {weight[0].data(), weight[1].data()},
-                                      {bias[0].data(), bias[1].data()}});
-  const Tensor gw[2] = {on_gpu(w[0]), on_gpu(w[1])};
-  cuda::router_logits_backward(s, gx.data<float>(), {{gw[0].data<float>(), gw[1].data<float>()}, {}},
-                               {{gdlogits[0].data<float>(), gdlogits[1].data<float>()},
-                                gdx.data<float>(),
-                                {gweight[0].data<float>(), gweight[1].data<float>()},
-                                {gbias[0].data<float>(), gbias[1].data<float>()}},
-                               current_stream());
-  CHECK(relative_difference(values_of<float>(gdx), dx) < kClose);
-  for (int i = 0; i < 2; ++i) {
-    CHECK(relative_difference(values_of<float>(gweight[i]), weight[i]) < kClose);
-    CHECK(relative_difference(values_of<float>(gbias[i]), bias[i]) < kClose);
-  }
 }
 
 TEST_CASE("attention with heads of every width is the CPU's", "[cuda][attention]") {
