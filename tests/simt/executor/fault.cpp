@@ -25,6 +25,8 @@ const char* name_of(FaultKind kind) {
       return "race";
     case FaultKind::bounds:
       return "bounds";
+    case FaultKind::alignment:
+      return "alignment";
     case FaultKind::uninitialised:
       return "uninitialised";
     case FaultKind::collective:

@@ -12,6 +12,7 @@ namespace simt {
 enum class FaultKind {
   race,           // two accesses that nothing orders, one of them a write
   bounds,         // an access outside every allocation, or a red zone that was written to
+  alignment,      // an access to an address that is no multiple of its size
   uninitialised,  // a read of memory that nothing has written
   collective,     // a warp collective with a wrong mask or among lanes that are elsewhere
   barrier,        // a block barrier that not all threads reach, or that they reach at different places
