@@ -100,8 +100,8 @@ std::string describe(const Record& r) {
   return fmt::format("{} at {}", watch::name_of(r.access), place_of(r.code));
 }
 
-// Whether these two instructions are not among those reported: to say what they do takes a thousand times as
-// long as to see it, and a loop does it again and again.
+// Whether these two instructions are not among those reported: to say what they do takes far longer than to
+// see it, and a loop does it again and again.
 bool is_new(const Record& before, const Record& now) {
   static std::set<std::tuple<const void*, Access, const void*, Access>> known;
   static uint64_t taken = 0;
