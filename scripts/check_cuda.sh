@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
-# Does every CUDA kernel compile without a warning for each generation of GPU we mean to run on, and keep all it has in
-# registers: no stack, no spills? Needs nvcc but no GPU. Skipped (77) where there is nothing to compile or no nvcc.
+# Does every CUDA kernel compile without a warning for each generation of GPU we mean to run on, and keep the rules of
+# scripts/kernel_code.py: no stack, no spills, tensor cores where they belong? Prints what the compiler made of each.
+# Needs nvcc but no GPU. Skipped (77) where there is nothing to compile or no nvcc.
+#
+#   scripts/check_cuda.sh [--write FILE]     FILE: docs/kernel-code.md
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -40,11 +43,12 @@ export -f compile_one
 printf '%s\0' "${kernels[@]}" |
   xargs -0 -n 1 -P "$(nproc)" bash -c 'compile_one "$@"' compile_one "${compile[@]}"
 
-# Of each kernel ptxas says "Compiling entry function 'NAME' for 'sm_80'", then its stack and spills.
-cat "$objects"/*.log | awk '
-  /Compiling entry function/ { name = $(NF - 2); arch = $NF; ++kernels }
-  /bytes stack frame/ && !/ 0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads/ {
-    print name " for " arch ":" $0; ++bad
-  }
-  END { printf "%d kernels, %d of them with a stack or spills\n", kernels, bad; exit bad > 0 || kernels == 0 }'
+# The disassembler is not part of every toolkit. Without it the machine code is not looked at.
+tools=build-cuda
+export PATH=$PATH:$(dirname "$nvcc"):$PWD/$tools/bin
+how=()
+if command -v cuobjdump > /dev/null || scripts/get_cuda_disassembler.sh "$tools"; then
+  how=(--cuobjdump cuobjdump)
+fi
+scripts/kernel_code.py "$objects" "${how[@]}" "$@"
 echo "${#kernels[@]} CUDA sources compiled for ${#targets[@]} kinds of GPU"

@@ -12,11 +12,13 @@
 #include "kernels/cross_entropy/cross_entropy.h"
 #include "kernels/dispatch_plan/dispatch_plan.h"
 #include "kernels/embedding/embedding.h"
+#include "kernels/gating/gating.h"
 #include "kernels/grad_norm/grad_norm.h"
 #include "kernels/importance_loss/importance_loss.h"
 #include "kernels/layer_norm/layer_norm.h"
 #include "kernels/load_loss/load_loss.h"
 #include "kernels/pointwise/pointwise.h"
+#include "kernels/z_loss/z_loss.h"
 #include "tests/cuda/device_test.h"
 
 namespace moe::test {
@@ -133,6 +135,43 @@ TEST_CASE("the GPU's AdamW is the CPU's, and leaves alone what it is not given",
   cuda::adamw(o, device, current_stream());
   for (const Piece& p : pieces)
     for (int i = 0; i < 4; ++i) CHECK(relative_difference(values_of<float>(p.gpu[i]), p.part[i]) < 1e-6);
+}
+
+TEST_CASE("of equal logits the GPU chooses the lower expert first, as the CPU does", "[cuda][gating]") {
+  for (const auto& [experts, topk] : {std::pair{6, 2}, {6, 6}, {40, 5}}) {
+    const kernels::GatingShape s{50, experts, topk};
+    // Three different values, so that most choices are between equals.
+    std::vector<float> logits;
+    for (const int32_t v : below(3, s.tokens * experts, 6)) logits.push_back(static_cast<float>(v));
+    const int64_t R = s.tokens * topk;
+    std::vector<float> gate(static_cast<size_t>(R));
+    std::vector<int32_t> expert(gate.size());
+    const Tensor ggate = unwritten<float>(R), gexpert = unwritten<int32_t>(R);
+    cpu::gating_forward<float>(s, logits.data(), {}, gate.data(), expert.data(), nullptr);
+    cuda::gating_forward(s, on_gpu(logits).data<float>(), {}, ggate.data<float>(), gexpert.data<int32_t>(),
+                         nullptr, current_stream());
+    INFO(topk << " of " << experts);
+    CHECK(values_of<int32_t>(gexpert) == expert);
+    CHECK(relative_difference(values_of<float>(ggate), gate) < kClose);
+  }
+}
+
+TEST_CASE("the z-loss of logits that four do not divide is the CPU's", "[cuda][z_loss]") {
+  // In allocations of their own: reading behind the end of one is found.
+  constexpr int64_t kTokens = 7, kExperts = 3;
+  const auto logits = normals(kTokens * kExperts, 1);
+  const std::vector<float> dloss{0.5f};
+  std::vector<float> loss(1), lse(kTokens), dlogits = normals(kTokens * kExperts, 2);
+  const Tensor glogits = on_gpu(logits), gloss = unwritten<float>(1), glse = unwritten<float>(kTokens),
+               gdlogits = on_gpu(dlogits);
+  cpu::z_loss_forward<float>(kTokens, kExperts, logits.data(), loss.data(), lse.data());
+  cpu::z_loss_backward<float>(kTokens, kExperts, logits.data(), lse.data(), dloss.data(), dlogits.data());
+  cuda::z_loss_forward(kTokens, kExperts, glogits.data<float>(), gloss.data<float>(), glse.data<float>(),
+                       current_stream());
+  cuda::z_loss_backward(kTokens, kExperts, glogits.data<float>(), glse.data<float>(),
+                        on_gpu(dloss).data<float>(), gdlogits.data<float>(), current_stream());
+  CHECK(relative_difference(values_of<float>(gloss), loss) < kClose);
+  CHECK(relative_difference(values_of<float>(gdlogits), dlogits) < kClose);
 }
 
 TEST_CASE("ids that do not exist give NaN on the GPU and touch nothing else", "[cuda][embedding]") {

@@ -370,6 +370,7 @@ void add_routing_cases(OpCases& cases) {
                                          {{1, 1, 1}, 1, kNoCapacity},
                                          {{6, 6, 1}, 5, kNoCapacity},  // experts 2 and 5 have no token
                                          {{4, 3, 3}, 33, kNoCapacity},
+                                         {{5, 4, 2}, 6, kNoCapacity},  // rows that begin on 8 bytes
                                          {{9, 4, 2}, 0, kNoCapacity},
                                          {{9, 4, 2}, 7, 3},
                                          {{9, 4, 2}, 7, 0}}) {

@@ -136,6 +136,10 @@ __global__ void shared_read_kernel(const int*, int* y) {
   y[threadIdx.x] = right || threadIdx.x != 31 ? p[threadIdx.x] : p[32];
 }
 
+__global__ void pair_kernel(int offset, const int* x, int2* y) {
+  *y = *reinterpret_cast<const int2*>(x + offset);
+}
+
 __global__ void copy_kernel(const int* x, int* y) {
   *y = *x;
 }
@@ -247,6 +251,21 @@ TEST_CASE("accesses outside are found where the kernel is watched", "[simt][faul
   Buffer<int> y(1);
   run<copy_kernel>({1, 1}, &host, y.data());
   CHECK(found(FaultKind::bounds));
+}
+
+TEST_CASE("an access to an address that is no multiple of its size is found and ends the kernel",
+          "[simt][faults]") {
+  if (!simt::watch::on()) return;
+  Buffer<int> x(4);
+  Buffer<int2> y(1);
+  for (int i = 0; i < 4; ++i) x[i] = i;
+  run<pair_kernel>({1, 1}, 2, x.data(), y.data());
+  CHECK(simt::take_faults().empty());
+  CHECK(y[0].x == 2);
+  gpu::launch<pair_kernel>({1, 1}, 1, x.data(), y.data());
+  CHECK(cudaDeviceSynchronize() == cudaErrorLaunchFailure);
+  CHECK(found(FaultKind::alignment));
+  CHECK(y[0].x == 2);
 }
 
 TEST_CASE("reading what nothing has written is found", "[simt][faults]") {

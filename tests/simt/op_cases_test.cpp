@@ -5,6 +5,7 @@
 #include "tests/cuda/device_test.h"
 #include "tests/op_run.h"
 #include "tests/same_bits.h"
+#include "tests/simt/chosen_op.h"
 #include "tests/simt/schedules.h"
 
 namespace moe::test {
@@ -21,9 +22,12 @@ bool only_moves(const OpCase& c) {
 
 template <class Check>
 void for_each_case(Check check) {
-  for (const OpCase& c : op_cases()) DYNAMIC_SECTION(c.name()) {
+  for (const OpCase& c : op_cases()) {
+    if (!chosen_op().empty() && c.op != chosen_op()) continue;
+    DYNAMIC_SECTION(c.name()) {
       check(c);
     }
+  }
 }
 
 void check_schedules(const OpCase& c) {
@@ -70,6 +74,21 @@ TEST_CASE("gradients on the GPU are those in double and on the CPU", "[simt][op]
       INFO("input " << c.inputs[i].name);
       CHECK(difference(cuda.gradient[i], exact.gradient[i]) <= tolerance[i]);
       CHECK(difference(cuda.gradient[i], cpu.gradient[i]) <= 2 * tolerance[i]);
+    }
+  });
+}
+
+TEST_CASE("backward on the GPU adds to what a gradient already holds", "[simt][op]") {
+  constexpr double kPrefill = 3;
+  for_each_case([](const OpCase& c) {
+    if (c.benchmark || c.mode == Mode::infer) return;
+    const auto exact = run_case<double>(c, {.prefill = kPrefill});
+    const auto cuda = run_case<float>(c, {.device = Device::cuda, .prefill = kPrefill});
+    for (size_t i = 0; i < exact.gradient.size(); ++i) {
+      INFO("input " << c.inputs[i].name);
+      // Every term may round against the old value: enough to see whether that is there.
+      CHECK(difference(cuda.gradient[i], exact.gradient[i]) <=
+            1e-5 * (kPrefill + largest(exact.gradient[i])));
     }
   });
 }

@@ -1,16 +1,28 @@
 // Runs the tests; a fault that the executor found and no test asked for is a failure.
 //
-//   moe_simt_tests [--every-kernel] [Catch's options]
+//   moe_simt_tests [--every-kernel] [--op NAME] [Catch's options]
 //
-// With --every-kernel, a kernel of the project that these tests did not launch is one as well.
+// With --every-kernel, a kernel of the project that these tests did not launch is one as well. With --op, of
+// the tests of all operations' cases those of one operation run.
+//
+// Kernels run on a stream of their own, as in training: one that is launched on another, the default stream
+// say, races with those that it should come after.
+
+#include <cuda_runtime_api.h>
 
 #include <cstdio>
-#include <cstring>
 #include <set>
 #include <string>
+#include <string_view>
+#include <vector>
 
+// A kernel that wrote far outside may have destroyed the heap, on which Catch's handler of signals would
+// wait.
+#define CATCH_CONFIG_NO_POSIX_SIGNALS
 #define CATCH_CONFIG_RUNNER
+#include "core/device.h"
 #include "tests/catch.h"
+#include "tests/simt/chosen_op.h"
 #include "tests/simt/executor/fault.h"
 #include "tests/simt/kernel_list.h"
 
@@ -32,15 +44,33 @@ int print_kernels_not_run() {
   return missing.empty() ? 0 : 1;
 }
 
+// Takes this program's own options out of the command line.
+bool take_options(std::vector<char*>& args) {
+  bool every_kernel = false;
+  for (size_t i = 1; i < args.size();) {
+    const std::string_view arg = args[i];
+    const bool is_op = arg == "--op" && i + 1 < args.size();
+    if (!is_op && arg != "--every-kernel") {
+      ++i;
+      continue;
+    }
+    every_kernel |= !is_op;
+    if (is_op) moe::test::chosen_op() = args[i + 1];
+    const auto at = args.begin() + static_cast<std::ptrdiff_t>(i);
+    args.erase(at, at + 1 + is_op);
+  }
+  return every_kernel;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  const bool every_kernel = argc > 1 && std::strcmp(argv[1], "--every-kernel") == 0;
-  if (every_kernel) {
-    argv[1] = argv[0];
-    ++argv, --argc;
-  }
-  const int failed = Catch::Session().run(argc, argv);
+  std::vector<char*> args(argv, argv + argc);
+  const bool every_kernel = take_options(args);
+  cudaStream_t stream = nullptr;
+  cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
+  moe::set_current_stream(stream);
+  const int failed = Catch::Session().run(static_cast<int>(args.size()), args.data());
   const int faults = print_faults();
   const int not_run = every_kernel ? print_kernels_not_run() : 0;
   return failed ? failed : faults | not_run;

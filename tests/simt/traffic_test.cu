@@ -25,6 +25,11 @@ __global__ void bank_kernel(float* y) {
   y[threadIdx.x] = tile[static_cast<int>(threadIdx.x) * stride];
 }
 
+// Everyone reads one number.
+__global__ void broadcast_kernel(const float* x, float* y) {
+  y[blockIdx.x * blockDim.x + threadIdx.x] = *x;
+}
+
 template <auto kernel, class... Args>
 simt::Counters count(Args... args) {
   simt::counters() = {};
@@ -57,6 +62,49 @@ TEST_CASE("a float4 is one access of 16 bytes", "[simt][counters]") {
   CHECK(c.bytes_loaded == 512);
   CHECK(c.bytes_stored == 512);
   CHECK(c.sectors == 32);
+  CHECK(c.bytes_in_128_bits == 1024);
+  Buffer<float> z(32);
+  CHECK(count<strided_kernel>(1, x.data(), z.data()).bytes_in_128_bits == 0);
+}
+
+TEST_CASE("what many read counts once for each warp, block or launch", "[simt][counters]") {
+  if (!simt::watch::on()) return;
+  Buffer<float> x(1), y(2 * 64);
+  x[0] = 1;
+  simt::counters() = {};
+  simt::traffic::count(true);
+  for (int launch = 0; launch < 3; ++launch) run<broadcast_kernel>({2, 64}, x.data(), y.data());
+  simt::traffic::count(false);
+  const simt::Counters& c = simt::counters();
+  CHECK(c.bytes_loaded == 3 * 2 * 64 * 4);
+  CHECK(c.bytes_loaded_by_warps == 3 * 4 * 4);
+  CHECK(c.bytes_loaded_by_blocks == 3 * 2 * 4);
+  CHECK(c.bytes_read_once == 3 * 4);
+  CHECK(c.bytes_stored_by_warps == 3 * 2 * 64 * 4);
+  CHECK(c.bytes_written_once == 3 * 2 * 64 * 4);
+}
+
+TEST_CASE("the instruction that scatters is named, those that do not are not", "[simt][counters]") {
+  if (!simt::watch::on()) return;
+  Buffer<float> x(32 * 32), y(32);
+  for (int i = 0; i < 32 * 32; ++i) x[i] = 0;
+  count<strided_kernel>(8, x.data(), y.data());
+  const auto& places = simt::traffic::places();
+  REQUIRE(places.contains("strided_kernel"));
+  REQUIRE(places.at("strided_kernel").size() == 1);
+  CHECK(places.at("strided_kernel").begin()->second.more_sectors == 28);
+  count<strided_kernel>(1, x.data(), y.data());
+  CHECK(places.at("strided_kernel").empty());
+}
+
+TEST_CASE("what the launches of a kernel cost is kept under its name", "[simt][counters]") {
+  Buffer<float> x(32), y(32);
+  for (int i = 0; i < 32; ++i) x[i] = 0;
+  const simt::Counters before = simt::counters_of_kernels()["strided_kernel"];
+  run<strided_kernel>({1, 32}, 1, x.data(), y.data());
+  const simt::Counters cost = simt::counters_of_kernels()["strided_kernel"] - before;
+  CHECK(cost.kernels == 1);
+  CHECK(cost.threads == 32);
 }
 
 TEST_CASE("bank conflicts are passes beyond the first", "[simt][counters]") {

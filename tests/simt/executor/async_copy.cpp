@@ -48,12 +48,14 @@ void end(const Copy& c, const void* code) {
 void copy_async(void* shared, const void* global, int bytes) {
   const watch::Executor executor;
   if (reinterpret_cast<uintptr_t>(shared) % kBytes ||
-      (bytes && reinterpret_cast<uintptr_t>(global) % kBytes) || !shared_memory::allowed(shared, kBytes) ||
-      bytes < 0 || bytes > 16) {
+      (bytes && reinterpret_cast<uintptr_t>(global) % kBytes)) {
+    report(FaultKind::alignment, fmt::format("cp.async of {} bytes from {} to {}: both must lie on 16 bytes",
+                                             bytes, global, shared));
+    return;
+  }
+  if (!shared_memory::allowed(shared, kBytes) || bytes < 0 || bytes > 16) {
     report(FaultKind::bounds,
-           fmt::format("cp.async of {} bytes from {} to {}: both must lie on 16 bytes, the target "
-                       "in shared memory",
-                       bytes, global, shared));
+           fmt::format("cp.async of {} bytes to {}: the target must lie in shared memory", bytes, shared));
     return;
   }
   const void* const code = __builtin_return_address(0);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 
 #include "async_copy.h"
@@ -53,6 +54,7 @@ bool Block::run(const Grid& grid, uint64_t index, const ThreadBody& body) {
   ready_.reset(live_, options().seed * 0x9E3779B97F4A7C15u + (grid.launch << 32) + index);
   picked_ = -1;
   at_barrier_ = barrier_count_ = 0;
+  given_up_ = false;
   blockDim = grid.threads;
   gridDim = grid.blocks;
   blockIdx = unravel(index, grid.blocks);
@@ -61,7 +63,7 @@ bool Block::run(const Grid& grid, uint64_t index, const ThreadBody& body) {
 
   const watch::Executor executor;
   g_block = this;
-  while (live_ > 0) {
+  while (live_ > 0 && !given_up_) {
     const int next = picked_ >= 0 ? picked_ : ready_.take();
     picked_ = -1;
     if (next < 0) break;
@@ -80,12 +82,18 @@ bool Block::run(const Grid& grid, uint64_t index, const ThreadBody& body) {
   }
   const bool finished = live_ == 0;
   if (!finished) {
-    report_deadlock();
+    if (!given_up_) report_deadlock();
     fibers_.clear();  // those that wait never go on
     idle_.clear();
   }
   g_block = nullptr;
   return finished;
+}
+
+void Block::give_up() {
+  given_up_ = true;
+  Fiber::pause();
+  std::abort();  // never: no one resumes this fiber
 }
 
 void Block::start_on(int thread, Fiber* fiber) {

@@ -66,8 +66,10 @@ class Block {
   // "reverse_kernel, block (0,0,0), thread (3,0,0)", "" outside kernels.
   static std::string place();
 
-  // Runs all threads of a block; false when it deadlocked, which is reported.
+  // Runs all threads of a block; false when it deadlocked, which is reported, or was given up.
   bool run(const Grid&, uint64_t index, const ThreadBody&);
+  // Called by a thread that cannot go on: it and all others end where they are.
+  [[noreturn]] void give_up();
 
   // What threads call.
   void collective(const Collective&, uint32_t mask, void* slot, const Location&);
@@ -116,6 +118,7 @@ class Block {
   int picked_ = -1;  // taken from ready_ by a thread that left
   int at_barrier_ = 0;
   int barrier_count_ = 0;
+  bool given_up_ = false;
   std::vector<std::unique_ptr<Fiber>> fibers_;
   std::vector<Fiber*> idle_;
 };

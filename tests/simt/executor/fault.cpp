@@ -11,6 +11,7 @@ namespace simt {
 namespace {
 
 constexpr size_t kMost = 64;
+uint64_t g_times_taken = 0;
 
 std::vector<Fault>& faults() {
   static std::vector<Fault> list;
@@ -25,6 +26,8 @@ const char* name_of(FaultKind kind) {
       return "race";
     case FaultKind::bounds:
       return "bounds";
+    case FaultKind::alignment:
+      return "alignment";
     case FaultKind::uninitialised:
       return "uninitialised";
     case FaultKind::collective:
@@ -52,7 +55,12 @@ void report(FaultKind kind, const std::string& message, const std::string& key) 
 }
 
 std::vector<Fault> take_faults() {
+  ++g_times_taken;
   return std::exchange(faults(), {});
+}
+
+uint64_t times_taken() {
+  return g_times_taken;
 }
 
 }  // namespace simt

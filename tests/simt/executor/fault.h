@@ -4,6 +4,7 @@
 // A fault does not stop the kernel where the kernel can go on, so that one run finds all there are. Faults
 // gather in a list; a test program that ends with any that nobody took has failed (run_tests.cpp).
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@ namespace simt {
 enum class FaultKind {
   race,           // two accesses that nothing orders, one of them a write
   bounds,         // an access outside every allocation, or a red zone that was written to
+  alignment,      // an access to an address that is no multiple of its size
   uninitialised,  // a read of memory that nothing has written
   collective,     // a warp collective with a wrong mask or among lanes that are elsewhere
   barrier,        // a block barrier that not all threads reach, or that they reach at different places
@@ -33,5 +35,7 @@ void report(FaultKind, const std::string& message, const std::string& key = "");
 
 // The faults so far, which are then forgotten.
 std::vector<Fault> take_faults();
+// How many times they were taken: what was reported before then may be reported again.
+uint64_t times_taken();
 
 }  // namespace simt

@@ -10,18 +10,19 @@
 
 using simt::watch::Access;
 
-#define SIMT_HOOK(bytes)                                                       \
-  extern "C" void __tsan_read##bytes(void* p) {                                \
-    simt::watch::access(p, bytes, Access::read, __builtin_return_address(0));  \
-  }                                                                            \
-  extern "C" void __tsan_write##bytes(void* p) {                               \
-    simt::watch::access(p, bytes, Access::write, __builtin_return_address(0)); \
-  }                                                                            \
-  extern "C" void __tsan_unaligned_read##bytes(void* p) {                      \
-    simt::watch::access(p, bytes, Access::read, __builtin_return_address(0));  \
-  }                                                                            \
-  extern "C" void __tsan_unaligned_write##bytes(void* p) {                     \
-    simt::watch::access(p, bytes, Access::write, __builtin_return_address(0)); \
+// The compiler calls the unaligned ones where the type allows any address.
+#define SIMT_HOOK(bytes)                                                               \
+  extern "C" void __tsan_read##bytes(void* p) {                                        \
+    simt::watch::access_aligned(p, bytes, Access::read, __builtin_return_address(0));  \
+  }                                                                                    \
+  extern "C" void __tsan_write##bytes(void* p) {                                       \
+    simt::watch::access_aligned(p, bytes, Access::write, __builtin_return_address(0)); \
+  }                                                                                    \
+  extern "C" void __tsan_unaligned_read##bytes(void* p) {                              \
+    simt::watch::access(p, bytes, Access::read, __builtin_return_address(0));          \
+  }                                                                                    \
+  extern "C" void __tsan_unaligned_write##bytes(void* p) {                             \
+    simt::watch::access(p, bytes, Access::write, __builtin_return_address(0));         \
   }
 SIMT_HOOK(1)
 SIMT_HOOK(2)

@@ -30,17 +30,16 @@ std::string refusal(const LaunchConfig& c) {
   return "";
 }
 
-std::set<std::string> g_kernels_run;
-
 void run(const LaunchConfig& c, std::string_view kernel, const ThreadBody& body) {
   static Block block;
+  const Counters before = counters();
   auto* const begin = static_cast<const std::byte*>(body.arguments.get());
   const Range arguments{begin, begin + body.bytes};
   const Grid grid{c.grid,   c.block, c.shared_bytes, c.shared_bytes > 0, kernel, counters().kernels++,
                   arguments};
   const uint64_t blocks = uint64_t{c.grid.x} * c.grid.y * c.grid.z;
   const BlockOrder order(blocks, options().seed + grid.launch);
-  g_kernels_run.emplace(kernel);
+  traffic::begin_launch(kernel);
   counters().blocks += blocks;
   counters().threads += blocks * c.block.x * c.block.y * c.block.z;
   for (uint64_t i = 0; i < blocks; ++i) {
@@ -53,14 +52,11 @@ void run(const LaunchConfig& c, std::string_view kernel, const ThreadBody& body)
       break;
     }
   }
+  counters_of_kernels()[std::string(kernel)] += counters() - before;
   device_memory::check_red_zones(kernel);
 }
 
 }  // namespace
-
-const std::set<std::string>& kernels_run() {
-  return g_kernels_run;
-}
 
 cudaError_t enqueue(const LaunchConfig& config, std::string_view kernel, ThreadBody body) {
   if (const std::string why = refusal(config); !why.empty()) {

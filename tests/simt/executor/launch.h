@@ -6,7 +6,6 @@
 
 #include <cstddef>
 #include <memory>
-#include <set>
 #include <string>
 #include <string_view>
 #include <tuple>
@@ -29,9 +28,6 @@ struct ThreadBody {
 // Enters the grid into the stream. What no GPU would take is reported and refused:
 // cudaErrorInvalidConfiguration.
 cudaError_t enqueue(const LaunchConfig&, std::string_view kernel, ThreadBody);
-
-// The names of all kernels that ran so far, template instances apart.
-const std::set<std::string>& kernels_run();
 
 // kernel(args...) as CUDA would run it: each thread gets copies of the arguments as they are now.
 template <auto kernel, class... P>

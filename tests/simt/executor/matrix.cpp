@@ -108,7 +108,7 @@ unsigned round_to_tf32(float x) {
 
 void ldmatrix_x4(unsigned (&r)[4], const void* shared_row, bool transposed) {
   if (reinterpret_cast<uintptr_t>(shared_row) % 16)
-    report(FaultKind::bounds, "ldmatrix: the row's address is no multiple of 16");
+    report(FaultKind::alignment, "ldmatrix: the row's address is no multiple of 16");
   watch::access(shared_row, 16, watch::Access::read, __builtin_return_address(0));
   Load load{static_cast<const uint16_t*>(shared_row), transposed, {}};
   collective<Load>(transposed ? "ldmatrix.trans" : "ldmatrix", kAllLanes, load, exchange_load,

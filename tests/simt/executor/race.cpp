@@ -8,6 +8,9 @@
 #include <cstring>
 #include <map>
 #include <new>
+#include <set>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "block.h"
@@ -69,6 +72,7 @@ struct Warp {
   uint32_t known[32][32];
 };
 
+bool g_checking = true;
 std::vector<OperationEntry> g_operations{{"the host", 0, 0}};
 uint32_t g_operation = 0;  // that runs
 Clock g_after;
@@ -96,9 +100,19 @@ std::string describe(const Record& r) {
   return fmt::format("{} at {}", watch::name_of(r.access), place_of(r.code));
 }
 
+// Whether these two instructions are not among those reported: to say what they do takes far longer than to
+// see it, and a loop does it again and again.
+bool is_new(const Record& before, const Record& now) {
+  static std::set<std::tuple<const void*, Access, const void*, Access>> known;
+  static uint64_t taken = 0;
+  if (std::exchange(taken, times_taken()) != times_taken()) known.clear();
+  return known.emplace(before.code, before.access, now.code, now.access).second;
+}
+
 void check_pair(const Record& before, const Record& now, Memory memory) {
   if (before.none() || !(before.bytes & now.bytes) || ordered(before, now, memory)) return;
   if (before.access == Access::atomic && now.access == Access::atomic) return;
+  if (!is_new(before, now)) return;
   const std::string who =
       before.operation != now.operation
           ? fmt::format("{} (stream {}) and {} (stream {})", g_operations[before.operation].name,
@@ -117,7 +131,7 @@ void check_initialised(const Cell& cell, const Record& now, Memory memory) {
   const Record& w = cell.write;
   const bool written =
       !w.none() && (memory == Memory::global || (w.operation == now.operation && w.block == now.block));
-  if (written) return;
+  if (written || !is_new({}, now)) return;
   const std::string what = fmt::format("{} of {} memory that nothing has written", describe(now),
                                        memory == Memory::shared ? "shared" : "device");
   report(FaultKind::uninitialised, what);
@@ -166,6 +180,10 @@ Record record(Access access, const void* code) {
 
 }  // namespace
 
+void check_accesses(bool on) {
+  g_checking = on;
+}
+
 void begin_operation(const std::string& name, size_t stream, uint64_t number, const Clock& after) {
   if (!watch::on()) return;
   g_operation = static_cast<uint32_t>(g_operations.size());
@@ -206,12 +224,14 @@ void warp_sync(int warp, uint32_t lanes) {
 }
 
 void check_shared(const void* p, size_t bytes, Access access, const void* code) {
+  if (!g_checking) return;
   static Shadow shadow(shared_memory::kArena);
   const auto offset = static_cast<size_t>(static_cast<const std::byte*>(p) - shared_memory::arena().begin);
   check(shadow, offset, bytes, record(access, code), Memory::shared);
 }
 
 void check_global(Range allocation, const void* p, size_t bytes, Access access, const void* code) {
+  if (!g_checking) return;
   if (g_last != allocation.begin) {
     const auto size = static_cast<size_t>(allocation.end - allocation.begin);
     g_last_shadow = &g_shadows.try_emplace(allocation.begin, size).first->second;

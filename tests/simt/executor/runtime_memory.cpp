@@ -69,6 +69,7 @@ void run(const Copy& c) {
   if (is_device(c.to)) watch::copy(c.to, c.bytes, true);
   std::memmove(c.to, c.from, c.bytes);
   Counters& n = counters();
+  ++n.copies;
   (c.kind == cudaMemcpyHostToDevice   ? n.bytes_to_device
    : c.kind == cudaMemcpyDeviceToHost ? n.bytes_to_host
                                       : n.bytes_on_device) += c.bytes;
@@ -98,6 +99,7 @@ cudaError_t fill(const char* call, void* to, int value, size_t bytes, cudaStream
   return streams::enter(stream, call, [=] {
     watch::copy(to, bytes, true);
     std::memset(to, value, bytes);
+    ++counters().fills;
     counters().bytes_filled += bytes;
   });
 }

@@ -45,6 +45,21 @@ void access(const void* p, size_t bytes, Access access, const void* code) {
   if (!Executor::running) access_for_thread(p, bytes, access, code);
 }
 
+void access_aligned(const void* p, size_t bytes, Access access, const void* code) {
+  if (Executor::running) return;
+  Block* const block = Block::current();
+  if (reinterpret_cast<uintptr_t>(p) % bytes && g_on && block && !block->on_stack(p)) {
+    {
+      const Executor executor;
+      report(FaultKind::alignment,
+             fmt::format("{} of {} bytes at {}, at an address that is no multiple of {}", name_of(access),
+                         bytes, place_of(code), bytes));
+    }
+    block->give_up();  // the processor that runs this would not take the address either
+  }
+  access_for_thread(p, bytes, access, code);
+}
+
 void access_for_thread(const void* p, size_t bytes, Access access, const void* code) {
   const Block* const block = Block::current();
   if (!g_on || !block || block->on_stack(p)) return;
@@ -53,7 +68,7 @@ void access_for_thread(const void* p, size_t bytes, Access access, const void* c
     if (!shared_memory::allowed(p, bytes))
       return report_bounds(bytes, access, code, "leaves its variable in shared memory");
     race::check_shared(p, bytes, access, code);
-    return traffic::shared(p, bytes, code);
+    return traffic::shared(p, bytes, access, code);
   }
   if (!inside(g_last, p)) g_last = device_memory::find(p);
   if (!g_last.begin) {
@@ -64,7 +79,7 @@ void access_for_thread(const void* p, size_t bytes, Access access, const void* c
   if (static_cast<const std::byte*>(p) + bytes > g_last.end)
     return report_bounds(bytes, access, code, "runs over the end of its allocation");
   race::check_global(g_last, p, bytes, access, code);
-  traffic::global(p, bytes, access, code);
+  traffic::global(g_last, p, bytes, access, code);
 }
 
 void copy(const void* p, size_t bytes, bool write) {
@@ -76,6 +91,7 @@ void copy(const void* p, size_t bytes, bool write) {
 void forget(Range range) {
   g_last = {};
   race::forget(range);
+  traffic::forget(range);
 }
 
 }  // namespace simt::watch

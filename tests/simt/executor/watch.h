@@ -36,6 +36,8 @@ class Executor {
 
 // By the thread that runs; `code` is the address behind the instruction.
 void access(const void* p, size_t bytes, Access, const void* code);
+// The same, with an address that must be a multiple of `bytes`: no GPU loads or stores anything else.
+void access_aligned(const void* p, size_t bytes, Access, const void* code);
 // The same, by an instruction that the executor carries out for the thread.
 void access_for_thread(const void* p, size_t bytes, Access, const void* code);
 // By an operation that is no kernel, or by the host where none runs.

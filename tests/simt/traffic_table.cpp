@@ -1,0 +1,268 @@
+// What one steady training step of the default model costs on the GPU, counted by the executor: launches,
+// waits, allocations, copies, and for each kernel the memory that it moves beside the least it could.
+//
+//   moe_simt_traffic [--layers N] [--batch N] [--symbols N] [--write FILE | --check]
+//
+// Prints tables in Markdown, or puts them into FILE behind the line that says where they come from. With
+// --check it prints what breaks a rule, and leaves with 1 if something does: kernels that stream ask for 95 %
+// of their bytes in accesses of 128 bits, where rows begin on 16 bytes, and none touches more than 1.25 times
+// the bytes that it has to.
+
+#include <cuda_runtime_api.h>
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <set>
+#include <sstream>
+#include <tuple>
+
+#include "autograd/ops.h"
+#include "model/losses.h"
+#include "model/optimizer.h"
+#include "tests/model_fixture.h"
+#include "tests/simt/executor/code_place.h"
+#include "tests/simt/executor/counters.h"
+#include "tests/simt/executor/race.h"
+#include "tests/simt/executor/traffic.h"
+#include "tests/simt/least_traffic.h"
+
+namespace moe::test {
+namespace {
+
+constexpr double kWideShare = 0.95, kMostOverLeast = 1.25;
+
+// A model that trains on Device::cuda.
+class Training {
+ public:
+  Training(const ModelConfig& c, int64_t batch)
+      : batch_(batch), model_(c, DType::f32, Device::cuda), optimizer_(model_), arena_(Device::cuda) {
+    const MoeLm initial(c);
+    initial.initialise(1337);
+    for (size_t i = 0; i < model_.parameters().size(); ++i)
+      model_.parameters()[i].value.copy_from(initial.parameters()[i].value);
+  }
+
+  void step(int64_t index) {
+    const ModelConfig& c = model_.config();
+    Tape tape(arena_, Mode::train);
+    const Tensor tokens = token_batch(c, batch_, c.block_size, index);
+    symbols_ = std::set<int32_t>(tokens.span<int32_t>().begin(), tokens.span<int32_t>().end()).size();
+    const LmOutput out = model_.forward(tape, tokens.to(Device::cuda), {.seed = 1337, .step = index});
+    const Tensor targets = token_batch(c, batch_, c.block_size, index + 1).to(Device::cuda);
+    tape.backward(cross_entropy(tape, out.logits, targets.reshape({targets.numel()})));
+    std::vector<LayerRouting> routing = out.routing;
+    for (LayerRouting& r : routing) r.plan.offsets = r.plan.offsets.to(Device::cpu);
+    optimizer_.count_tokens(routing);
+    optimizer_.step({.grad_clip = 1}, optimizer_.grad_norm());
+  }
+
+  // How many different tokens the last step's batch had.
+  int64_t symbols() const { return static_cast<int64_t>(symbols_); }
+
+ private:
+  int64_t batch_;
+  MoeLm model_;
+  Optimizer optimizer_;
+  Arena arena_;
+  size_t symbols_ = 0;
+};
+
+struct Step {
+  simt::Counters all;
+  std::map<std::string, simt::Counters> kernels;  // by traffic_name
+  std::set<std::string> instances;                // their whole names
+  std::map<std::string, LeastTraffic> least;
+  std::map<std::string, std::map<const void*, simt::traffic::Place>> places;  // by whole names
+};
+
+// The second step of a run; the first allocates.
+Step count_step(const ModelConfig& c, int64_t batch, Precision precision) {
+  set_current_precision(precision);
+  Training training(c, batch);
+  training.step(0);
+  cudaDeviceSynchronize();
+  const simt::Counters before = simt::counters();
+  simt::counters_of_kernels().clear();
+  simt::traffic::count(true);
+  training.step(1);
+  cudaDeviceSynchronize();
+  simt::traffic::count(false);
+  Step step{simt::counters() - before,
+            {},
+            {},
+            least_traffic(c, batch, training.symbols()),
+            simt::traffic::places()};
+  --step.all.host_syncs;  // the last line but three
+  for (const auto& [kernel, counters] : simt::counters_of_kernels()) {
+    step.kernels[traffic_name(kernel)] += counters;
+    step.instances.insert(kernel);
+  }
+  return step;
+}
+
+// The traffic names of what a step launches and another does not.
+std::set<std::string> only_in(const Step& step, const Step& other) {
+  std::set<std::string> names;
+  for (const std::string& kernel : step.instances)
+    if (!other.instances.contains(kernel)) names.insert(traffic_name(kernel));
+  return names;
+}
+
+double ratio(double part, double whole) {
+  return whole == 0 ? 0 : part / whole;
+}
+
+// What misses its goal is set in bold.
+std::string cell(const std::string& text, bool bad) {
+  return bad ? "**" + text + "**" : text;
+}
+std::string cell(double value, bool bad) {
+  return cell(fmt::format("{:.2f}", value), bad);
+}
+
+double wide_share(const simt::Counters& c) {
+  return ratio(static_cast<double>(c.bytes_in_128_bits),
+               static_cast<double>(c.bytes_loaded_by_warps + c.bytes_stored_by_warps));
+}
+
+std::string row(const std::string& kernel, const simt::Counters& c,
+                const std::map<std::string, LeastTraffic>& all) {
+  const auto found = all.find(kernel);
+  const bool streams = found != all.end() && found->second.streams;
+  const auto once = static_cast<double>(c.bytes_read_once + c.bytes_written_once);
+  const double least = found != all.end() ? found->second.bytes : once;
+  const double blocks =
+      ratio(static_cast<double>(c.bytes_loaded_by_blocks + c.bytes_stored_by_blocks), least);
+  const double warps = ratio(static_cast<double>(c.bytes_loaded_by_warps + c.bytes_stored_by_warps), least);
+  const double sectors = ratio(static_cast<double>(c.sectors), static_cast<double>(c.least_sectors));
+  const double conflicts =
+      ratio(static_cast<double>(c.bank_conflicts), static_cast<double>(c.shared_accesses));
+  const double wide = wide_share(c);
+  return fmt::format(
+      "| `{}` | {} | {:.1f}{} | {} | {} | {:.2f} | {} | {} | {} |\n", kernel, c.kernels, least / 1024,
+      found == all.end() ? " *" : "", cell(ratio(once, least), once > kMostOverLeast * least),
+      cell(blocks, blocks > kMostOverLeast), warps,
+      cell(fmt::format("{:.0f} %", 100 * wide), streams && wide < kWideShare),
+      cell(sectors, sectors > kMostOverLeast), c.shared_accesses ? cell(conflicts, conflicts > 0) : "");
+}
+
+std::string table(const Step& step, const std::set<std::string>& kernels) {
+  std::string text =
+      "| kernel | launches | least, KiB | launches / least | blocks / least | warps / least | 128 bits | "
+      "sectors | conflicts "
+      "|\n|---|--:|--:|--:|--:|--:|--:|--:|--:|\n";
+  for (const auto& [kernel, counters] : step.kernels)
+    if (kernels.contains(kernel)) text += row(kernel, counters, step.least);
+  return text;
+}
+
+// Which lines cost a kernel a twentieth of its sectors more than the least, or conflicts a twentieth of its
+// accesses to shared memory.
+std::string lines_of(const Step& step, const std::set<std::string>& kernels) {
+  std::map<std::tuple<std::string, std::string>, simt::traffic::Place> lines;
+  for (const auto& [kernel, places] : step.places)
+    for (const auto& [code, place] : places) {
+      auto& line = lines[{traffic_name(kernel), simt::place_of(code)}];
+      line.more_sectors += place.more_sectors;
+      line.bank_conflicts += place.bank_conflicts;
+    }
+  std::string text = "| kernel | line | sectors beyond the least | bank conflicts |\n|---|---|--:|--:|\n";
+  for (const auto& [name, line] : lines) {
+    const auto& [kernel, place] = name;
+    const simt::Counters& all = step.kernels.at(kernel);
+    if (!kernels.contains(kernel)) continue;
+    if (20 * line.more_sectors < all.least_sectors && 20 * line.bank_conflicts < all.shared_accesses)
+      continue;
+    if (line.more_sectors + line.bank_conflicts == 0) continue;
+    text += fmt::format(
+        "| `{}` | `{}` | {:.0f} % | {:.0f} % |\n", kernel, place,
+        100 * ratio(static_cast<double>(line.more_sectors), static_cast<double>(all.least_sectors)),
+        100 * ratio(static_cast<double>(line.bank_conflicts), static_cast<double>(all.shared_accesses)));
+  }
+  return text;
+}
+
+std::string totals(const simt::Counters& c) {
+  return fmt::format(
+      "| of a step | |\n|---|--:|\n"
+      "| kernels of this project | {} |\n| products of cuBLAS | {} |\n| memory filled | {} times, {} bytes "
+      "|\n"
+      "| copied to the device | {} bytes |\n| copied to the host | {} bytes |\n| copies in all | {} |\n"
+      "| waits of the host | {} |\n| allocations | {} |\n",
+      c.kernels, c.products, c.fills, c.bytes_filled, c.bytes_to_device, c.bytes_to_host, c.copies,
+      c.host_syncs, c.allocations);
+}
+
+// Whether a kernel keeps the two rules that are no matter of degree; says which it breaks.
+bool keeps_rules(const std::string& kernel, const simt::Counters& c, const LeastTraffic& least) {
+  const double over = ratio(static_cast<double>(c.bytes_read_once + c.bytes_written_once), least.bytes);
+  const bool narrow = least.streams && wide_share(c) < kWideShare;
+  if (over > kMostOverLeast)
+    fmt::print(stderr, "{}: touches {:.2f} times the bytes that it has to\n", kernel, over);
+  if (narrow)
+    fmt::print(stderr, "{}: {:.1f} % of its bytes in accesses of 128 bits\n", kernel, 100 * wide_share(c));
+  return over <= kMostOverLeast && !narrow;
+}
+
+bool all_keep_rules(const Step& step) {
+  bool all = true;
+  for (const auto& [kernel, counters] : step.kernels)
+    if (const auto least = step.least.find(kernel); least != step.least.end())
+      all &= keeps_rules(kernel, counters, least->second);
+  return all;
+}
+
+void write(const std::filesystem::path& file, const std::string& tables) {
+  constexpr std::string_view kMark = "<!-- the rest is written by moe_simt_traffic -->\n";
+  std::ifstream in(file);
+  std::string text{std::istreambuf_iterator<char>(in), {}};
+  text.resize(std::min(text.size(), text.find(kMark)));
+  std::ofstream(file) << text << kMark << '\n' << tables;
+}
+
+int run(int argc, char** argv) {
+  ModelConfig c;
+  c.vocab_size = 65;  // of the characters of Shakespeare's plays
+  int64_t batch = TrainConfig().batch_size;
+  std::filesystem::path file;
+  CLI::App app("Counts what a training step costs on the GPU");
+  app.add_option("--layers", c.n_layer);
+  app.add_option("--batch", batch);
+  app.add_option("--symbols", c.vocab_size);
+  app.add_option("--write", file);
+  bool check = false;
+  app.add_flag("--check", check);
+  CLI11_PARSE(app, argc, argv);
+
+  simt::race::check_accesses(false);  // which the tests do
+  cudaStream_t stream = nullptr;
+  cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
+  set_current_stream(stream);
+  const Step fp32 = count_step(c, batch, Precision::fp32), bf16 = count_step(c, batch, Precision::bf16);
+  if (check) {
+    const bool fp32_keeps = all_keep_rules(fp32), bf16_keeps = all_keep_rules(bf16);
+    return fp32_keeps && bf16_keeps ? 0 : 1;
+  }
+  const std::set<std::string> all = only_in(fp32, {}), others = only_in(bf16, fp32);
+  const std::string tables = fmt::format(
+      "{} layers, {} sequences of {} tokens, {} characters, {} channels, {} experts, {} of them a token, "
+      "fp32:\n\n"
+      "{}\n{}\n{}\nThe kernels that are others in bf16:\n\n{}\n{}",
+      c.n_layer, batch, c.block_size, c.vocab_size, c.n_embed, c.num_experts, c.top_k, totals(fp32.all),
+      table(fp32, all), lines_of(fp32, all), table(bf16, others), lines_of(bf16, others));
+  if (file.empty())
+    fmt::print("{}", tables);
+  else
+    write(file, tables);
+  return 0;
+}
+
+}  // namespace
+}  // namespace moe::test
+
+int main(int argc, char** argv) {
+  return moe::test::run(argc, argv);
+}
