@@ -63,7 +63,7 @@ class Safetensors {
   Bytes bytes(const Entry&) const;
   // Throws ErrorKind::checkpoint unless the file has a tensor of this name, shape and type.
   void check(const std::string& name, const Shape&, DType) const;
-  // Copies of a tensor: a new one, or into one of the same shape and type on Device::cpu.
+  // Copies of a tensor: a new one, or into one of the same shape and type on any device.
   // Throw ErrorKind::checkpoint when the file has no such tensor.
   Tensor tensor(const std::string& name) const;
   void copy_to(const std::string& name, const Tensor& target) const;

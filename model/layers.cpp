@@ -2,8 +2,6 @@
 
 #include <cmath>
 
-#include "model/streams.h"
-
 namespace moe {
 
 Var Attention::operator()(Tape& tape, const Var& x, const PassContext& pass) const {
@@ -13,12 +11,12 @@ Var Attention::operator()(Tape& tape, const Var& x, const PassContext& pass) con
   options.heads = c.n_head;
   options.scale = 1.0 / std::sqrt(static_cast<double>(c.n_embed));
   options.dropout = c.dropout;
-  options.rng = rng_address(pass.seed, pass.step, Draw::attention_dropout, pass.layer);
+  options.rng = pass.rng(Draw::attention_dropout);
   options.cache = pass.cache;
   options.past = pass.past;
   options.queries = pass.last_only ? 1 : 0;
   const Var y = proj(tape, attention(tape, qkv(tape, x), options));
-  return dropout(tape, y, c.dropout, rng_address(pass.seed, pass.step, Draw::projection_dropout, pass.layer));
+  return dropout(tape, y, c.dropout, pass.rng(Draw::projection_dropout));
 }
 
 RouterOutput Router::operator()(Tape& tape, const Var& x, const PassContext& pass) const {
@@ -27,7 +25,7 @@ RouterOutput Router::operator()(Tape& tape, const Var& x, const PassContext& pas
   out.logits = logits(tape, x);
   if (c.draws_noise(tape.mode())) {
     out.noise_logits = noise(tape, x);
-    out.noise = {pass.noise, rng_address(pass.seed, pass.step, Draw::router_noise, pass.layer)};
+    out.noise = {pass.noise, pass.rng(Draw::router_noise)};
     out.gating = noisy_topk_gating(tape, out.logits, out.noise_logits, out.noise, c.top_k, c.gate());
   } else {
     out.gating = topk_gating(tape, out.logits, c.top_k, c.gate());
@@ -42,8 +40,7 @@ Var Experts::operator()(Tape& tape, const Var& rows, const DispatchPlan& plan,
                                rectified ? Epilogue::relu : Epilogue::none);
   const Var a = rectified ? h : silu(tape, h);
   const Var y = grouped_linear(tape, a, Var::parameter(down_weight), Var::parameter(down_bias), plan);
-  return dropout(tape, y, pass.config.dropout,
-                 rng_address(pass.seed, pass.step, Draw::expert_dropout, pass.layer));
+  return dropout(tape, y, pass.config.dropout, pass.rng(Draw::expert_dropout));
 }
 
 Var MoeLayer::operator()(Tape& tape, const Var& x, const PassContext& pass, LayerRouting& routing) const {

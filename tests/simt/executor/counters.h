@@ -7,6 +7,8 @@ namespace simt {
 
 struct Counters {
   uint64_t kernels = 0, blocks = 0, threads = 0;  // that ran, those of graphs included
+  uint64_t products = 0;                          // matrix products by cuBLAS
+  uint64_t fills = 0;                             // of memory, by cudaMemset
   uint64_t graph_launches = 0;
   uint64_t host_syncs = 0;  // calls that made the host wait
   uint64_t allocations = 0, frees = 0;

@@ -9,6 +9,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "counters.h"
 #include "fault.h"
 #include "half.h"
 #include "matrix.h"
@@ -144,6 +145,7 @@ cublasStatus_t enter(cublasHandle_t handle, Product p) {
     return CUBLAS_STATUS_INVALID_VALUE;
   p.tf32 = p.a.type == CUDA_R_32F && (p.tf32 || handle->math == CUBLAS_TF32_TENSOR_OP_MATH);
   const cudaError_t entered = streams::enter(handle->stream, "cublas", [p] {
+    ++counters().products;
     for (int64_t i = 0; i < p.batch; ++i) run_one(p, i);
   });
   return entered == cudaSuccess ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_EXECUTION_FAILED;

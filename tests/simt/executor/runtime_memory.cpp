@@ -99,6 +99,7 @@ cudaError_t fill(const char* call, void* to, int value, size_t bytes, cudaStream
     watch::copy(to, bytes, true);
     std::memset(to, value, bytes);
     counters().bytes_filled += bytes;
+    ++counters().fills;
   });
 }
 
