@@ -42,6 +42,7 @@ void add_device_options(CLI::App& app, DeviceOptions& o, const std::string& grou
       ->group(group);
   static const std::array kAll = {Precision::fp32, Precision::tf32, Precision::bf16};
   std::vector<std::string> words;
+  words.reserve(kAll.size());
   for (const Precision p : kAll) words.emplace_back(name_of(p));
   app.add_option_function<std::string>(
          "--dtype",
