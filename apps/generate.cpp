@@ -11,6 +11,7 @@
 #include <limits>
 #include <string>
 
+#include "apps/device_options.h"
 #include "apps/run_app.h"
 #include "core/parallel.h"
 #include "model/checkpoint.h"
@@ -30,6 +31,7 @@ struct Options {
   int64_t color_layer = -1;             // -1: the last
   bool greedy = false;
   int threads = 0;
+  DeviceOptions device;
   SamplerConfig sampler;
 };
 
@@ -87,6 +89,7 @@ int generate(Options o) {
   set_threads(o.threads);
   if (o.greedy) o.sampler.temperature = 0;
   o.sampler.validate();
+  const ChosenDevice device = choose_device(o.device);
 
   const Checkpoint checkpoint = load_checkpoint(o.checkpoint);
   const std::string prompt = o.file.empty() ? o.prompt : load_text(o.file);
@@ -94,9 +97,10 @@ int generate(Options o) {
       prompt.empty() ? default_prompt(checkpoint.tokenizer)
                      : checkpoint.tokenizer.encode(prompt, o.file.empty() ? "--prompt" : o.file);
   const int64_t layer = colored_layer(o, checkpoint.model);
-  const MoeLm model(checkpoint.model, DType::f32, Device::cpu, false);
+  const MoeLm model(checkpoint.model, DType::f32, device.device, false);
   checkpoint.copy_to(model.parameters());
   fmt::print(stderr, "{}: {}\n", o.checkpoint, describe(checkpoint.model));
+  fmt::print(stderr, "device: {}\n", device.description);
 
   Generator generator(model, o.sampler, static_cast<uint64_t>(o.seed));
   generator.feed(ids);
@@ -156,6 +160,8 @@ int main(int argc, char** argv) {
   option("--color-layer", o.color_layer, "layer whose experts count; -1: the last")
       ->check(CLI::Range(int64_t{-1}, kMost).description(""))
       ->group("Colours");
+  add_device_options(app, o.device, "Device");
   add_threads_option(app, o.threads);
+  app.get_option("--threads")->group("Device");
   return run_app(app, argc, argv, [&] { return generate(o); });
 }

@@ -18,8 +18,8 @@ Observers::Observers(Run& run, const TrainOptions& o, const Tokenizer& tokenizer
       progress_(progress),
       folder_(o.out),
       window_steps_(std::max<int64_t>(1, o.training.max_iters / kWindows)),
-      tracking_(o.tracking, o.out, tracking_params(o.model, o.training, "cpu"), run.state().step, resumed,
-                [&progress](const std::string& line) { progress.note(line); }) {
+      tracking_(o.tracking, o.out, tracking_params(o.model, o.training, name_of(model.device())),
+                run.state().step, resumed, [&progress](const std::string& line) { progress.note(line); }) {
   RunObserver observer;
   observer.row = [this](const MetricRow& row) { look_at(row); };
   observer.rewound = [this](int64_t step) {

@@ -112,9 +112,7 @@ void add_run_options(CLI::App& app, TrainOptions& o) {
   option("--sample-interval", o.run.sample_interval, "steps between samples of text; 0: none")->check(range);
   app.add_flag("!--no-report", o.report, "write neither routing.jsonl nor report.html")->group("Run");
   add_tracking_options(app, o.tracking);
-  option("--device", o.device, "where to compute")
-      ->check(CLI::IsMember({"auto", "cpu", "cuda"}).description(""))
-      ->type_name("auto|cpu|cuda");
+  add_device_options(app, o.device, "Run");
   add_threads_option(app, o.threads);
   app.get_option("--threads")->group("Run");
   app.add_flag("--print-config", o.print_config, "print the configuration as JSON and leave")->group("Run");
@@ -143,14 +141,6 @@ void add_train_options(CLI::App& app, TrainOptions& o) {
 std::string resume_command(const TrainOptions& o) {
   return fmt::format("./train_moe {} --resume{}", shell_word(o.text),
                      o.out == "out" ? "" : " --out " + shell_word(o.out));
-}
-
-Device choose_device(const std::string& name, std::string& why) {
-  const char* const reason =
-      kWithCuda ? "training does not use the CUDA kernels yet" : "this build has no CUDA kernels";
-  if (name == "cuda") throw error(ErrorKind::usage, "--device cuda: {}", reason);
-  why = name != "auto" ? "as asked" : reason;
-  return Device::cpu;
 }
 
 }  // namespace moe

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "apps/device_options.h"
 #include "model/config.h"
 #include "model/resume.h"
 #include "model/run.h"
@@ -16,7 +17,7 @@ namespace moe {
 struct TrainOptions {
   std::string text;
   std::string out = "out";
-  std::string device = "auto";
+  DeviceOptions device;
   int threads = 0;
   bool print_config = false;
   RunOptions run;
@@ -35,9 +36,5 @@ void add_train_options(CLI::App& app, TrainOptions& options);
 
 // The command that continues this run.
 std::string resume_command(const TrainOptions& options);
-
-// The device that --device names. `why` says, in a few words, how "auto" was decided.
-// Throws ErrorKind::usage when there is no such device.
-Device choose_device(const std::string& name, std::string& why);
 
 }  // namespace moe

@@ -14,7 +14,7 @@ using namespace moe;
 
 // What a run is told about before it starts.
 void introduce(Progress& progress, const TrainOptions& o, const Corpus& corpus, const MemoryPlan& memory,
-               const char* units, const std::string& device_reason) {
+               const char* units, const ChosenDevice& device) {
   const auto bytes = [](int64_t n) { return format_bytes(static_cast<double>(n)); };
   progress.note(fmt::format("text    {}: {} {}, {} different ones; {} train, {} validate", o.text,
                             corpus.ids.size(), units, o.model.vocab_size, corpus.train().size(),
@@ -23,7 +23,7 @@ void introduce(Progress& progress, const TrainOptions& o, const Corpus& corpus, 
   progress.note(fmt::format("memory  {}: parameters {}, gradients {}, optimizer {}, activations {}",
                             bytes(memory.total()), bytes(memory.parameters), bytes(memory.gradients),
                             bytes(memory.optimizer), bytes(memory.activations)));
-  progress.note(fmt::format("device  cpu, {} threads ({})", threads(), device_reason));
+  progress.note("device  " + device.description);
 }
 
 // Starts or continues; the checkpoint's memory is free afterwards.
@@ -63,9 +63,8 @@ int train(TrainOptions& o) {
     return kExitOk;
   }
   if (o.text.empty()) throw error(ErrorKind::usage, "TEXT is required: the file to learn from");
-  std::string device_reason;
-  choose_device(o.device, device_reason);
   set_threads(o.threads);
+  const ChosenDevice device = choose_device(o.device);
 
   const std::string text = load_text(o.text);
   if (o.resume) require_same_text(*o.resume, o.text, text);
@@ -80,13 +79,13 @@ int train(TrainOptions& o) {
   corpus.require_blocks(o.model.block_size, o.text);
   o.run.tokens_per_character =
       static_cast<double>(corpus.ids.size()) / static_cast<double>(count_characters(text));
-  const MemoryPlan memory = plan_memory(o.model, o.training, available_memory());
+  const MemoryPlan memory = plan_memory(o.model, o.training, device.available_memory);
   RunFolder folder(o.out);
   watch_interrupts();
 
   Progress progress(stdout, TerminalStyle::of(stdout), o.training.eval_interval);
-  introduce(progress, o, corpus, memory, tokenizer.units(), device_reason);
-  const MoeLm model(o.model);
+  introduce(progress, o, corpus, memory, tokenizer.units(), device);
+  const MoeLm model(o.model, DType::f32, device.device);
   Trainer trainer(model, o.training, corpus, memory);
   Run run(folder, o.run, o.training, tokenizer, model, trainer, progress,
           {interrupt_code, take_save_request});

@@ -15,7 +15,7 @@ void visit(const Tensor& on, Cpu&& cpu, Cuda&& cuda) {
       require(on.dtype() != DType::bf16, "no CPU kernel computes in {}", name_of(on.dtype()));
       return cpu.template operator()<float>();
     case Device::cuda:
-      require(on.dtype() == DType::f32 || on.dtype() == DType::i32, "no CUDA kernel computes in {}",
+      require(on.dtype() != DType::f64 && on.dtype() != DType::bf16, "no CUDA kernel computes in {}",
               name_of(on.dtype()));
       return cuda.template operator()<float>();
   }

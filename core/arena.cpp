@@ -58,16 +58,19 @@ class Arena::Pool : public std::enable_shared_from_this<Arena::Pool> {
   }
 
   void give_back(int64_t offset, int64_t bytes) {
-    forbid(address(offset), bytes);
+    if (!lent_) forbid(address(offset), bytes);
     in_use_ -= bytes;
     auto hole = free_.emplace(offset, bytes).first;
     merge(hole, std::next(hole));
     if (hole != free_.begin()) merge(std::prev(hole), hole);
   }
 
-  ~Pool() {
+  void lend() {
+    lent_ = true;
     for (const Block& b : blocks_) permit(static_cast<std::byte*>(b.storage->data()), b.end - b.begin);
   }
+
+  ~Pool() { lend(); }
 
   Device device() const { return device_; }
   int64_t in_use() const { return in_use_; }
@@ -86,7 +89,7 @@ class Arena::Pool : public std::enable_shared_from_this<Arena::Pool> {
       throw error(ErrorKind::resource, "more memory would be needed than can be counted");
     const int64_t begin = reserved();
     blocks_.push_back({begin, begin + bytes, Storage::allocate(bytes, device_)});
-    forbid(address(begin), bytes);
+    if (!lent_) forbid(address(begin), bytes);
     return free_.emplace(begin, bytes).first;
   }
 
@@ -111,6 +114,7 @@ class Arena::Pool : public std::enable_shared_from_this<Arena::Pool> {
   std::vector<Block> blocks_;
   Holes free_;
   int64_t in_use_ = 0, peak_ = 0;
+  bool lent_ = false;  // to a graph
 };
 
 namespace {
@@ -140,6 +144,9 @@ Tensor Arena::allocate(const Shape& shape, DType dtype) {
   return {std::make_shared<Lease>(pool_, offset, leased, data, bytes), shape, dtype};
 }
 
+void Arena::lend_to_graph() {
+  pool_->lend();
+}
 Device Arena::device() const {
   return pool_->device();
 }

@@ -21,6 +21,10 @@ class Arena {
   // them.
   Tensor allocate(const Shape& shape, DType dtype);
 
+  // From here on AddressSanitizer no longer hears what goes back: a graph that was captured
+  // (core/cuda_graph.h) uses this memory whenever it is launched.
+  void lend_to_graph();
+
   Device device() const;
   int64_t bytes_in_use() const;
   int64_t peak_bytes() const;      // the most that was ever in use, holes included

@@ -9,16 +9,11 @@
 #include <mutex>
 #include <vector>
 
-#include "core/error.h"
+#include "core/cuda_check.h"
 #include "core/memory.h"
 
 namespace moe::cuda {
 namespace {
-
-void check(cudaError_t status, const char* what) {
-  if (status != cudaSuccess)
-    throw error(ErrorKind::runtime, "cuda: {}: {}", what, cudaGetErrorString(status));
-}
 
 void copy(void* to, const void* from, int64_t bytes, cudaMemcpyKind kind, Stream stream) {
   check(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), kind, stream), "cannot copy memory");
@@ -50,6 +45,14 @@ void copy_on_device(void* to, const void* from, int64_t bytes, Stream stream) {
   copy(to, from, bytes, cudaMemcpyDeviceToDevice, stream);
 }
 
+void enter_copy_to_device(void* to, const void* from, int64_t bytes, Stream stream) {
+  copy(to, from, bytes, cudaMemcpyHostToDevice, stream);
+}
+
+void enter_copy_to_host(void* to, const void* from, int64_t bytes, Stream stream) {
+  copy(to, from, bytes, cudaMemcpyDeviceToHost, stream);
+}
+
 void copy_to_device(void* to, const void* from, int64_t bytes, Stream stream) {
   copy(to, from, bytes, cudaMemcpyHostToDevice, stream);
   check(cudaStreamSynchronize(stream), "cannot copy to the GPU");
@@ -76,6 +79,36 @@ void* scratch(int64_t bytes, Stream stream) {
     memory.push_back({allocate(wanted), wanted});
   }
   return memory.back().data;
+}
+
+std::string why_no_device() {
+  int devices = 0;
+  const cudaError_t status = cudaGetDeviceCount(&devices);
+  if (status == cudaSuccess && devices > 0) return "";
+  cudaGetLastError();  // the runtime would report it again
+  int driver = 0, runtime = 0;
+  if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0) return "there is no NVIDIA driver";
+  cudaRuntimeGetVersion(&runtime);
+  const auto version = [](int v) { return fmt::format("{}.{}", v / 1000, v % 1000 / 10); };
+  if (status == cudaErrorInsufficientDriver)
+    return fmt::format("the NVIDIA driver is too old: it knows CUDA up to {}, this build needs {}",
+                       version(driver), version(runtime));
+  if (status == cudaSuccess || status == cudaErrorNoDevice) return "there is no NVIDIA GPU";
+  return fmt::format("the GPU does not answer: {}", cudaGetErrorString(status));
+}
+
+std::string device_name() {
+  int device = 0;
+  cudaDeviceProp properties = {};
+  check(cudaGetDevice(&device), "no device");
+  check(cudaGetDeviceProperties(&properties, device), "unknown device");
+  return properties.name;
+}
+
+int64_t available_memory() {
+  size_t available = 0, total = 0;
+  check(cudaMemGetInfo(&available, &total), "cannot tell how much memory there is");
+  return static_cast<int64_t>(available);
 }
 
 Precision usable_precision() {

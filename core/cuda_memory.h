@@ -1,5 +1,5 @@
 #pragma once
-// Memory of the GPU, for builds with CUDA kernels (kWithCuda). Compiled without CUDA headers.
+// The GPU and its memory, for builds with CUDA kernels (kWithCuda). Compiled without CUDA headers.
 //
 // Errors: ErrorKind::resource when the memory is used up, ErrorKind::runtime for all else, with CUDA's own
 // words.
@@ -21,11 +21,23 @@ void copy_on_device(void* to, const void* from, int64_t bytes, Stream);
 void copy_to_device(void* to, const void* from, int64_t bytes, Stream);
 void copy_to_host(void* to, const void* from, int64_t bytes, Stream);
 
+// These two do not wait. The host's memory must be pinned (core/cuda_graph.h) and stay as it is until the
+// stream has got there.
+void enter_copy_to_device(void* to, const void* from, int64_t bytes, Stream);
+void enter_copy_to_host(void* to, const void* from, int64_t bytes, Stream);
+
 // Working memory of the kernels that are launched on this stream before its next call: what runs on one
 // stream runs in order. Uninitialised, aligned to 256 bytes. It grows when more is asked for than ever
 // before, so a steady step allocates nothing. Outgrown memory is kept, since captured graphs may refer to it;
 // it at least doubles, so that all together is less than twice what is in use.
 void* scratch(int64_t bytes, Stream);
+
+// Why there is no GPU to compute on, in a few words; empty when there is one. No state of the program
+// changes.
+std::string why_no_device();
+std::string device_name();
+// Bytes that could be allocated.
+int64_t available_memory();
 
 // current_precision() where the GPU has tensor cores for it, else fp32.
 Precision usable_precision();

@@ -54,6 +54,18 @@ enum class Precision : uint8_t {
   bf16,  // 7 bits of mantissa; attention too, which else is fp32; cuBLAS's products take tf32
 };
 
+constexpr const char* name_of(Precision p) {
+  switch (p) {
+    case Precision::fp32:
+      return "fp32";
+    case Precision::tf32:
+      return "tf32";
+    case Precision::bf16:
+      return "bf16";
+  }
+  return "?";
+}
+
 namespace detail {
 inline thread_local Precision g_precision = Precision::fp32;
 }

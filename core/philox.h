@@ -16,11 +16,21 @@
 
 namespace moe {
 
+// The part of an address that changes from step to step.
+struct RngMoment {
+  uint64_t seed = 0, step = 0;
+};
+
 // Which draws of a step: every consumer of random numbers owns a stream. Index counts the draws inside it.
+//
+// A step that the GPU replays runs with the arguments that its kernels were launched with once. There `at`
+// says where in device memory seed and step lie, and takes the place of those here; CUDA kernels look there
+// (kernels/random.cuh), nobody else does.
 struct RngAddress {
   uint64_t seed = 0;
   uint32_t step = 0;
   uint32_t stream = 0;
+  const RngMoment* at = nullptr;
 };
 
 struct Philox4 {
@@ -49,6 +59,22 @@ MOE_HOST_DEVICE inline Philox4 random_block(const RngAddress& a, uint64_t block)
 // Draw `index` of the stream, uniform over all 32-bit values.
 MOE_HOST_DEVICE inline uint32_t random_u32(const RngAddress& a, uint64_t index) {
   return random_block(a, index >> 2).v[index & 3];
+}
+
+// 64 random bits, draw `index` of a stream that is used for nothing else.
+MOE_HOST_DEVICE inline uint64_t random_u64(const RngAddress& a, uint64_t index) {
+  const Philox4 b = random_block(a, index);
+  return uint64_t{b.v[0]} << 32 | b.v[1];
+}
+
+// Uniform in [0, n), n < 2^63: the high word of a 64 x 64 bit product, biased by less than n / 2^64.
+MOE_HOST_DEVICE inline int64_t random_below(const RngAddress& a, uint64_t index, int64_t n) {
+#ifdef __CUDA_ARCH__
+  return static_cast<int64_t>(__umul64hi(random_u64(a, index), static_cast<uint64_t>(n)));
+#else
+  return static_cast<int64_t>(static_cast<uint64_t>(
+      static_cast<unsigned __int128>(random_u64(a, index)) * static_cast<uint64_t>(n) >> 64));
+#endif
 }
 
 // In (0, 1): the middle of one of 2^23 equal intervals, exact in float.

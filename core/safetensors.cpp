@@ -216,8 +216,9 @@ void Safetensors::check(const std::string& name, const Shape& shape, DType dtype
 
 void Safetensors::copy_to(const std::string& name, const Tensor& target) const {
   check(name, target.shape(), target.dtype());
-  require(target.device() == Device::cpu, "safetensors: tensor {} is to be read into host memory", name);
-  read_at(data_begin_ + at(name).begin, {target.bytes_begin(), static_cast<size_t>(target.nbytes())});
+  const Tensor host = target.device() == Device::cpu ? target : Tensor::empty(target.shape(), target.dtype());
+  read_at(data_begin_ + at(name).begin, {host.bytes_begin(), static_cast<size_t>(host.nbytes())});
+  if (target.device() != Device::cpu) target.copy_from(host);
 }
 
 }  // namespace moe

@@ -66,7 +66,7 @@ class Safetensors {
   uint32_t checksum() const { return checksum_; }  // CRC-32C of the whole file
   // Throws ErrorKind::checkpoint unless the file has a tensor of this name, shape and type.
   void check(const std::string& name, const Shape&, DType) const;
-  // Copies of a tensor: a new one, or into one of the same shape and type on Device::cpu.
+  // Copies of a tensor: a new one, or into one of the same shape and type on any device.
   // Throw ErrorKind::checkpoint when the file has no such tensor.
   Tensor tensor(const std::string& name) const;
   void copy_to(const std::string& name, const Tensor& target) const;

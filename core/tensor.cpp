@@ -96,6 +96,11 @@ Tensor Tensor::zeros(const Shape& shape, DType dtype, Device device) {
   return t;
 }
 
+Tensor Tensor::over(void* data, const Shape& shape, DType dtype) {
+  const int64_t bytes = shape.numel() * static_cast<int64_t>(size_of(dtype));
+  return {std::make_shared<Storage>(data, bytes, Device::cpu), shape, dtype};
+}
+
 Tensor Tensor::reshape(const Shape& shape) const {
   require(shape.numel() == numel_, "reshape: {} to {} changes the number of elements", shape_.str(),
           shape.str());

@@ -54,6 +54,9 @@ class Tensor {
     return t;
   }
 
+  // A view of host memory that others own, for as long as they keep it.
+  static Tensor over(void* data, const Shape& shape, DType dtype);
+
   bool defined() const { return storage_ != nullptr; }
   const Shape& shape() const { return shape_; }
   int64_t size(int axis) const { return shape_[axis]; }

@@ -9,8 +9,17 @@
 
 namespace moe::kernels::cuda {
 
+// The address with the seed and step that it has now.
+__device__ inline RngAddress resolved(RngAddress rng) {
+  const RngMoment moment = rng.at ? *rng.at : RngMoment{rng.seed, rng.step};
+  rng.seed = moment.seed;
+  rng.step = static_cast<uint32_t>(moment.step);
+  return rng;
+}
+
 // Draws first .. first+3. Two blocks of the cipher, or one where `first` begins a block.
-__device__ inline void draw4(const RngAddress& rng, uint64_t first, uint32_t (&draw)[4]) {
+__device__ inline void draw4(const RngAddress& address, uint64_t first, uint32_t (&draw)[4]) {
+  const RngAddress rng = resolved(address);
   const Philox4 a = random_block(rng, first >> 2);
   const unsigned skip = static_cast<unsigned>(first & 3);
   const Philox4 b = skip == 0 ? a : random_block(rng, (first >> 2) + 1);

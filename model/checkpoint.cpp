@@ -99,7 +99,7 @@ int64_t save_checkpoint(const fs::path& folder, const ModelConfig& model, const 
     add(kOptimizerFile, moments->pieces(), kOptimizerChecksum);
   }
   std::vector<NamedTensor> tensors;
-  for (const Parameter& p : parameters) tensors.push_back({p.name, p.value});
+  for (const Parameter& p : parameters) tensors.push_back({p.name, p.value.to(Device::cpu)});
   const SafetensorsImage weights(tensors, std::move(metadata));
   add(kWeightsFile, weights.pieces(), nullptr);
 

@@ -2,7 +2,8 @@
 
 #include <algorithm>
 
-#include "model/streams.h"
+#include "autograd/dispatch.h"
+#include "kernels/draw_sequences/draw_sequences.h"
 
 namespace moe {
 
@@ -16,27 +17,25 @@ void Corpus::require_blocks(int64_t block_size, const std::string& origin) const
         origin, ids.size(), block_size, 10 * block_size + 10);
 }
 
-void draw_sequences(std::span<const int32_t> ids, const RngAddress& rng, int64_t first, const Tensor& tokens,
-                    const Tensor& targets) {
-  const int64_t batch = tokens.size(0), length = tokens.size(1);
-  const auto places = static_cast<int64_t>(ids.size()) - length;
-  require(places > 0, "draw_sequences: {} ids are no more than a sequence of {}", ids.size(), length);
-  int32_t* x = tokens.data<int32_t>();
-  int32_t* y = targets.data<int32_t>();
-  for (int64_t b = 0; b < batch; ++b) {
-    const int32_t* start = ids.data() + random_below(rng, static_cast<uint64_t>(first + b), places);
-    std::copy_n(start, length, x + b * length);
-    std::copy_n(start + 1, length, y + b * length);
-  }
+Tensor Corpus::tensor(Device device) const {
+  // Nobody writes to it.
+  return Tensor::over(const_cast<int32_t*>(ids.data()), {static_cast<int64_t>(ids.size())}, DType::i32)
+      .to(device);
 }
 
-void take_sequences(std::span<const int32_t> ids, int64_t first, const Tensor& tokens,
+void draw_sequences(const Tensor& ids, const RngAddress& rng, int64_t first, const Tensor& tokens,
                     const Tensor& targets) {
+  const kernels::SequencesShape s{ids.numel(), tokens.size(0), tokens.size(1), first};
+  require(s.ids > s.length, "draw_sequences: {} ids are no more than a sequence of {}", s.ids, s.length);
+  MOE_RUN(tokens, draw_sequences, s, rng, ids.data<int32_t>(), tokens.data<int32_t>(),
+          targets.data<int32_t>());
+}
+
+void take_sequences(const Tensor& ids, int64_t first, const Tensor& tokens, const Tensor& targets) {
   const int64_t begin = first * tokens.size(1), count = tokens.numel();
-  require(begin + count < static_cast<int64_t>(ids.size()), "take_sequences: {} ids behind {} are not there",
-          count + 1, begin);
-  std::copy_n(ids.data() + begin, count, tokens.data<int32_t>());
-  std::copy_n(ids.data() + begin + 1, count, targets.data<int32_t>());
+  require(begin + count < ids.numel(), "take_sequences: {} ids behind {} are not there", count + 1, begin);
+  tokens.copy_from(ids.rows(begin, begin + count).reshape(tokens.shape()));
+  targets.copy_from(ids.rows(begin + 1, begin + 1 + count).reshape(targets.shape()));
 }
 
 }  // namespace moe

@@ -10,8 +10,8 @@ Generator::Generator(const MoeLm& model, const SamplerConfig& sampler, uint64_t 
     : model_(model),
       sampler_(sampler),
       seed_(seed),
-      cache_(model.config(), 1, model.dtype()),
-      arena_(Device::cpu) {
+      cache_(model.config(), 1, model.dtype(), model.device()),
+      arena_(model.device()) {
   sampler.validate();
   cacheable_ = model.config().rows_stand_alone();
 }
@@ -60,10 +60,10 @@ void Generator::run(std::span<const int32_t> tokens, KvCache* cache) {
   options.step = drawn_;
   options.cache = cache;
   options.last_only = cacheable_;
-  const Tensor ids = Tensor::from(tokens, {1, static_cast<int64_t>(tokens.size())});
+  const Tensor ids = Tensor::from(tokens, {1, static_cast<int64_t>(tokens.size())}).to(model_.device());
   const LmOutput out = model_.forward(tape, ids, options);
   const Tensor& all = out.logits.value();
-  const Tensor row = all.rows(all.size(0) - 1, all.size(0));
+  const Tensor row = all.rows(all.size(0) - 1, all.size(0)).to(Device::cpu);
   if (row.dtype() == DType::f64)
     logits_.assign(row.span<double>().begin(), row.span<double>().end());
   else
@@ -71,7 +71,8 @@ void Generator::run(std::span<const int32_t> tokens, KvCache* cache) {
   experts_.clear();
   for (const LayerRouting& layer : out.routing) {
     const Tensor& expert = layer.router.gating.expert;
-    experts_.push_back(expert.rows(expert.size(0) - 1, expert.size(0)).span<int32_t>().front());
+    const Tensor last = expert.rows(expert.size(0) - 1, expert.size(0)).to(Device::cpu);
+    experts_.push_back(last.span<int32_t>().front());
   }
 }
 

@@ -15,6 +15,7 @@ namespace moe {
 // one row behind the keys and values of those before it. From then on all tokens move up by one position each
 // time; positions are absolute, so the window is computed anew, in the last layer for its last position only.
 // A model whose noise or capacity acts in inference too (When::always) computes the whole window every time.
+// All is computed on the model's device; logits come to the host, which samples.
 class Generator {
  public:
   // Keeps a reference to the model. Token number i, counted from the end of the prompt, takes draw i of the

@@ -2,8 +2,6 @@
 
 #include <cmath>
 
-#include "model/streams.h"
-
 namespace moe {
 
 Var Attention::operator()(Tape& tape, const Var& x, const PassContext& pass) const {
@@ -13,7 +11,7 @@ Var Attention::operator()(Tape& tape, const Var& x, const PassContext& pass) con
   options.heads = c.n_head;
   options.scale = 1.0 / std::sqrt(static_cast<double>(c.n_embed));
   options.dropout = c.dropout;
-  options.rng = rng_address(pass.seed, pass.step, Draw::attention_dropout, pass.layer);
+  options.rng = pass.rng(Draw::attention_dropout);
   options.cache = pass.cache;
   options.past = pass.past;
   options.queries = pass.last_only ? 1 : 0;
@@ -31,7 +29,7 @@ RouterOutput Router::operator()(Tape& tape, const Var& x, const PassContext& pas
   out.logits = projected.logits;
   out.noise_logits = projected.noise_logits;
   if (noisy) {
-    out.noise = {pass.noise, rng_address(pass.seed, pass.step, Draw::router_noise, pass.layer)};
+    out.noise = {pass.noise, pass.rng(Draw::router_noise)};
     out.gating = noisy_topk_gating(tape, out.logits, out.noise_logits, out.noise, c.top_k, c.gate());
   } else {
     out.gating = topk_gating(tape, out.logits, c.top_k, c.gate());
@@ -53,7 +51,7 @@ Var MoeLayer::operator()(Tape& tape, const Var& residual, const Var& x, const Pa
   const Gating& gating = routing.router.gating;
   routing.plan = dispatch_plan(tape, gating.expert, c.num_experts, c.capacity(x.size(0), tape.mode()));
   return add_combine(tape, residual, experts(tape, x, routing.plan, pass), gating.gate, routing.plan,
-                     c.dropout, rng_address(pass.seed, pass.step, Draw::expert_dropout, pass.layer));
+                     c.dropout, pass.rng(Draw::expert_dropout));
 }
 
 }  // namespace moe

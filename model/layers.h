@@ -6,6 +6,7 @@
 
 #include "autograd/ops.h"
 #include "model/config.h"
+#include "model/streams.h"
 
 namespace moe {
 
@@ -13,13 +14,18 @@ namespace moe {
 struct PassContext {
   const ModelConfig& config;
   int64_t batch = 1;  // sequences
-  uint64_t seed = 0;  // of dropout and router noise
-  int64_t step = 0;
+  RngAddress draws;   // of dropout and router noise, but for the stream
   int64_t layer = 0;
   Tensor noise;            // [N, E]: recorded router noise for this layer; undefined: drawn
   Tensor cache;            // this layer's key/value cache (AttentionOptions::cache), inference only
   int64_t past = 0;        // positions already in the cache
   bool last_only = false;  // inference of one sequence: only its last position goes on from here
+
+  RngAddress rng(Draw purpose) const {
+    RngAddress address = draws;
+    address.stream = rng_stream(purpose, layer);
+    return address;
+  }
 };
 
 struct Linear {

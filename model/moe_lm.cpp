@@ -2,7 +2,9 @@
 
 #include <cmath>
 
+#include "autograd/dispatch.h"
 #include "core/parallel.h"
+#include "kernels/embedding/embedding.h"
 #include "model/streams.h"
 
 namespace moe {
@@ -24,10 +26,12 @@ void fill(const Tensor& t, Value value) {
 
 template <class Value>
 void fill_blocks(const Tensor& t, Value value) {
+  const Tensor host = t.device() == Device::cpu ? t : Tensor::empty(t.shape(), t.dtype());
   if (t.dtype() == DType::f64)
-    fill<double>(t, value);
+    fill<double>(host, value);
   else
-    fill<float>(t, value);
+    fill<float>(host, value);
+  if (t.device() != Device::cpu) t.copy_from(host);
 }
 
 void fill_constant(const Tensor& t, double c) {
@@ -150,14 +154,10 @@ void MoeLm::initialise(uint64_t seed) const {
 }
 
 Var MoeLm::embed(Tape& tape, const Tensor& tokens, int64_t past) const {
-  const int64_t length = tokens.size(1);
-  const Tensor positions = tape.empty({tokens.numel()}, DType::i32);
-  const bool on_gpu = positions.device() == Device::cuda;  // where the host cannot write
-  const Tensor written = on_gpu ? Tensor::empty(positions.shape(), DType::i32) : positions;
-  const std::span<int32_t> p = written.span<int32_t>();
-  for (size_t i = 0; i < p.size(); ++i) p[i] = static_cast<int32_t>(past + static_cast<int64_t>(i) % length);
-  if (on_gpu) positions.copy_from(written);
-  return add(tape, embedding(tape, Var::parameter(token_embedding_), tokens.reshape({tokens.numel()})),
+  const int64_t rows = tokens.numel(), length = tokens.size(1);
+  const Tensor positions = tape.empty({rows}, DType::i32);
+  MOE_RUN(positions, position_ids, rows, length, past, positions.data<int32_t>());
+  return add(tape, embedding(tape, Var::parameter(token_embedding_), tokens.reshape({rows})),
              embedding(tape, Var::parameter(position_embedding_), positions));
 }
 
@@ -181,8 +181,7 @@ LmOutput MoeLm::forward(Tape& tape, const Tensor& tokens, const ForwardOptions& 
     const Layer& layer = layers_[l];
     PassContext pass{config_};
     pass.batch = batch;
-    pass.seed = options.seed;
-    pass.step = options.step;
+    pass.draws = {options.seed, static_cast<uint32_t>(options.step), 0, options.moment};
     pass.layer = static_cast<int64_t>(l);
     pass.past = past;
     if (!options.noise.empty()) pass.noise = options.noise[l];
@@ -190,7 +189,7 @@ LmOutput MoeLm::forward(Tape& tape, const Tensor& tokens, const ForwardOptions& 
     pass.last_only = options.last_only && l + 1 == layers_.size();
     const Var attended = layer.attention(tape, layer.ln1(tape, x), pass);
     if (pass.last_only) x = Var::constant(x.value().rows(length - 1, length), "inference");
-    const RngAddress rng = rng_address(pass.seed, pass.step, Draw::projection_dropout, pass.layer);
+    const RngAddress rng = pass.rng(Draw::projection_dropout);
     const auto [sum, norm] = layer.ln2.of_sum(tape, x, attended, config_.dropout, rng);
     x = layer.moe(tape, sum, norm, pass, out.routing[l]);
   }

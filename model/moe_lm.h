@@ -24,7 +24,8 @@ struct KvCache {
 struct ForwardOptions {
   uint64_t seed = 0;  // of dropout and router noise, at `step`
   int64_t step = 0;
-  std::span<const Tensor> noise;  // recorded router noise, [N, E] a layer; empty: drawn
+  const RngMoment* moment = nullptr;  // on the GPU: where both lie instead, see RngAddress::at
+  std::span<const Tensor> noise;      // recorded router noise, [N, E] a layer; empty: drawn
   // Inference only: the tokens continue what the cache holds, and are added to it.
   KvCache* cache = nullptr;
   // Inference of a batch of one: logits of the last position only, [1, V].
@@ -43,7 +44,8 @@ class MoeLm {
   explicit MoeLm(const ModelConfig&, DType = DType::f32, Device = Device::cpu, bool gradients = true);
 
   const ModelConfig& config() const { return config_; }
-  DType dtype() const { return parameters_.front().value.dtype(); }
+  DType dtype() const { return dtype_; }
+  Device device() const { return device_; }
 
   // In a fixed order, under the names of the checkpoint.
   std::span<const Parameter> parameters() const { return parameters_; }

@@ -197,6 +197,7 @@ class Replay {
         run_(read_run(file)),
         tolerance_(run_, dtype),
         model_(run_.config, dtype),
+        state_(model_, {}),
         optimizer_(model_),
         arena_(Device::cpu) {
     for (const Parameter& p : model_.parameters()) {
@@ -227,6 +228,7 @@ class Replay {
   Run run_;
   Tolerance tolerance_;
   MoeLm model_;
+  StepState state_;
   Optimizer optimizer_;
   Arena arena_;
   std::vector<RecordedTensor> tensors_;
@@ -266,10 +268,11 @@ void Replay::step(int64_t i) {
 
   tape.backward(loss);
   if (i == 0) compare_gradients();
-  AdamWSettings settings;
-  settings.learning_rate = run_.learning_rate;
-  optimizer_.count_tokens(out.routing);
-  optimizer_.step(settings, optimizer_.grad_norm());
+  state_.set({{0, static_cast<uint64_t>(i)}, run_.learning_rate});
+  state_.note(0, loss, {}, out.routing);
+  optimizer_.grad_norm(state_);
+  state_.finish(c.n_layer * run_.batch * c.block_size * c.top_k);
+  optimizer_.step({}, state_);
 }
 
 void Replay::compare_gradients() {

@@ -20,12 +20,13 @@ void copy_pass(const std::vector<LayerRouting>& routing, int64_t first, int64_t 
              count = static_cast<size_t>((end - first) * map.top_k);
   for (int64_t l = 0; l < map.layers; ++l) {
     const Gating& gating = routing[static_cast<size_t>(l)].router.gating;
+    const Tensor expert = gating.expert.to(Device::cpu), gate = gating.gate.value().to(Device::cpu);
     const size_t to = map.index(l, first);
-    std::copy_n(gating.expert.span<int32_t>().data() + from, count, map.expert.data() + to);
-    if (gating.gate.dtype() == DType::f64)
-      copy_gates<double>(gating.gate.value(), from, count, map.gate.data() + to);
+    std::copy_n(expert.span<int32_t>().data() + from, count, map.expert.data() + to);
+    if (gate.dtype() == DType::f64)
+      copy_gates<double>(gate, from, count, map.gate.data() + to);
     else
-      copy_gates<float>(gating.gate.value(), from, count, map.gate.data() + to);
+      copy_gates<float>(gate, from, count, map.gate.data() + to);
   }
 }
 
@@ -41,7 +42,7 @@ RoutingMap map_routing(const MoeLm& model, std::span<const int32_t> ids) {
   map.expert.resize(map.index(c.n_layer, 0));
   map.gate.resize(map.expert.size());
 
-  Arena arena(Device::cpu);
+  Arena arena(model.device());
   const int64_t stride = std::max<int64_t>(1, c.block_size / 2);
   int64_t done = 0;
   for (int64_t start = 0; done < map.tokens; start += stride) {
@@ -49,7 +50,8 @@ RoutingMap map_routing(const MoeLm& model, std::span<const int32_t> ids) {
     const std::span<const int32_t> window =
         ids.subspan(static_cast<size_t>(start), static_cast<size_t>(end - start));
     Tape tape(arena, Mode::infer);
-    const LmOutput out = model.forward(tape, Tensor::from(window, {1, end - start}), {});
+    const Tensor tokens = Tensor::from(window, {1, end - start}).to(model.device());
+    const LmOutput out = model.forward(tape, tokens, {});
     copy_pass(out.routing, done, end, done - start, map);
     done = end;
   }

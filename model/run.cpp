@@ -61,8 +61,7 @@ Run::Run(RunFolder& folder, const RunOptions& options, const TrainConfig& config
       model_(model),
       trainer_(trainer),
       progress_(progress),
-      requests_(std::move(requests)),
-      guard_(config.spike_zscore) {}
+      requests_(std::move(requests)) {}
 
 void Run::attach(RunObserver observer) {
   observers_.push_back(std::move(observer));
@@ -117,7 +116,7 @@ void Run::restore(const TrainingPoint& point) {
   point.checkpoint.copy_to(model_.parameters());
   trainer_.optimizer().load(point.optimizer, point.state.step);
   trainer_.set_attempt(point.state.attempt);
-  guard_.restore(point.state.losses);
+  trainer_.remember(point.state.losses);
   state_ = point.state;
   metrics_.emplace(folder_.path() / kMetrics, state_.metrics_rows);
   state_.metrics_rows = metrics_->rows();
@@ -126,18 +125,22 @@ void Run::restore(const TrainingPoint& point) {
 // As the reference does, evaluates before every step that eval_interval divides and before the last.
 int Run::run() {
   if (state_.step == 0 && !finished()) progress_.first_loss(trainer_.peek_loss(0));
-  while (!finished() && !requests_.stop()) {
+  for (;;) {
+    const bool pause = finished() || requests_.stop() || evaluation_due() || sample_due() || checkpoint_due();
+    if (!collect(pause)) continue;
+    if (finished() || requests_.stop()) break;
     const bool best = evaluation_due() && evaluate();
     if (requests_.stop() || finished()) break;
-    if (options_.sample_interval > 0 && state_.step > 0 && state_.step % options_.sample_interval == 0)
-      save_sample();
+    if (sample_due()) save_sample();
     if (save_due(best)) save();
-    take_step();
-    if (guard_.state().skipped >= config_.max_skips ||
-        (state_.step == config_.max_iters && !guard_.state().finite))
-      rewind_or_give_up();
-    if (requests_.save()) save();
+    trainer_.enter(state_.step);
+    ++state_.step;
+    if (requests_.save()) {
+      collect(true);
+      save();
+    }
   }
+  collect(true);
   progress_.finish();
   save();
   return requests_.stop();
@@ -156,12 +159,19 @@ bool Run::evaluation_due() const {
   return due && state_.evaluated != state_.step;
 }
 
-// A step that was skipped casts doubt on the weights: no checkpoint until one is made again.
-bool Run::save_due(bool best) const {
-  if (best) return true;
+bool Run::sample_due() const {
+  return options_.sample_interval > 0 && state_.step > 0 && state_.step % options_.sample_interval == 0;
+}
+
+bool Run::checkpoint_due() const {
   const int64_t interval = options_.save_interval > 0 ? options_.save_interval : config_.eval_interval;
   const bool last = options_.save_interval == 0 && state_.step == config_.max_iters - 1;
-  return state_.step > 0 && guard_.state().skipped == 0 && (state_.step % interval == 0 || last);
+  return state_.step > 0 && (state_.step % interval == 0 || last);
+}
+
+// A step that was skipped casts doubt on the weights: no checkpoint until one is made again.
+bool Run::save_due(bool best) const {
+  return best || (checkpoint_due() && state_.losses.skipped == 0);
 }
 
 bool Run::evaluate() {
@@ -185,35 +195,43 @@ bool Run::evaluate() {
   return best;
 }
 
-void Run::take_step() {
-  const auto start = std::chrono::steady_clock::now();
-  const int64_t step = state_.step;
-  const StepStats stats = trainer_.compute_gradients(step);
-  const double zscore = guard_.zscore(stats.loss);
-  const Verdict verdict = guard_.judge(stats);
-  if (verdict == Verdict::good)
-    trainer_.update(step, stats);
-  else
-    trainer_.discard();
-  ++state_.step;
-  const StepReport done{step,
+bool Run::collect(bool wait) {
+  while (const auto done = trainer_.next(wait)) {
+    note(*done);
+    const LossHistory& losses = state_.losses;
+    const bool last = done->step + 1 == config_.max_iters;
+    if (losses.skipped < config_.max_skips && (!last || losses.finite)) continue;
+    while (trainer_.next(true)) {  // what was entered since is void
+    }
+    state_.step = done->step + 1;
+    rewind_or_give_up();
+    return false;
+  }
+  return true;
+}
+
+void Run::note(const StepStats& stats) {
+  state_.losses = stats.history;
+  const StepReport done{stats.step,
                         config_.max_iters,
                         stats.loss,
-                        learning_rate_at(config_, step),
+                        learning_rate_at(config_, stats.step),
                         stats.grad_norm,
-                        seconds_since(start),
+                        stats.seconds,
                         config_.accumulate * config_.batch_size * model_.config().block_size,
                         stats.busiest_over_mean,
                         stats.dropped_share};
   MetricRow row = row_of(done);
-  if (verdict != Verdict::good) row.values.emplace_back("skipped", 1);
+  if (stats.verdict != Verdict::good) row.values.emplace_back("skipped", 1);
   report(row);
   progress_.step(done);
-  if (verdict == Verdict::good) return;
-  log_event(fmt::format(
-      "step {}: loss {:.4f}, gradient norm {:.4g}{}: skipped, {} in a row", step, stats.loss, stats.grad_norm,
-      verdict == Verdict::spike ? fmt::format(", {:.1f} deviations above the mean", zscore) : "",
-      guard_.state().skipped));
+  if (stats.verdict == Verdict::good) return;
+  log_event(fmt::format("step {}: loss {:.4f}, gradient norm {:.4g}{}: skipped, {} in a row", stats.step,
+                        stats.loss, stats.grad_norm,
+                        stats.verdict == Verdict::spike
+                            ? fmt::format(", {:.1f} deviations above the mean", stats.deviations)
+                            : "",
+                        state_.losses.skipped));
 }
 
 void Run::rewind_or_give_up() {
@@ -222,7 +240,7 @@ void Run::rewind_or_give_up() {
         ErrorKind::diverged,
         "training diverged: {} steps skipped in a row up to step {} after {} rewinds; the model of step {} "
         "is in {}, what happened in {}; lower --learning-rate {} or set --grad-clip",
-        guard_.state().skipped, state_.step - 1, state_.rewinds, saved_step_, folder_.latest().string(),
+        state_.losses.skipped, state_.step - 1, state_.rewinds, saved_step_, folder_.latest().string(),
         (folder_.path() / kEvents).string(), config_.learning_rate);
   const int64_t from = state_.step, attempt = state_.attempt + 1, rewinds = state_.rewinds + 1;
   restore(load_training_point(folder_.path()));
@@ -230,10 +248,9 @@ void Run::rewind_or_give_up() {
   state_.attempt = attempt;
   state_.rewinds = rewinds;
   trainer_.set_attempt(attempt);
-  LossGuard::State losses = guard_.state();
-  losses.skipped = 0;
-  losses.finite = true;
-  guard_.restore(losses);
+  state_.losses.skipped = 0;
+  state_.losses.finite = true;
+  trainer_.remember(state_.losses);
   for (const RunObserver& o : observers_)
     if (o.rewound) o.rewound(state_.step);
   log_event(
@@ -249,7 +266,6 @@ void Run::report(const MetricRow& row) {
 
 // Nothing when nothing has happened since the last time.
 void Run::save() {
-  state_.losses = guard_.state();
   state_.metrics_rows = metrics_->rows();
   if (to_json(state_) == saved_) return;
   if (state_.losses.skipped == 0 && state_.step > saved_step_) state_.rewinds = 0;

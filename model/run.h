@@ -1,6 +1,10 @@
 #pragma once
 // A training run from its first step to its last: the loop around the Trainer, and all that it leaves in a
 // folder (model/run_folder.h). Interrupted at any moment and resumed, it ends in the same bits.
+//
+// On a GPU the run enters steps before it knows what became of those before, and takes note of each when it
+// is over: no later than before anything looks at the weights, be it an evaluation, a checkpoint or a sample.
+// So it all comes out as if each step had been waited for.
 
 #include <cstdint>
 #include <filesystem>
@@ -9,7 +13,6 @@
 #include <vector>
 
 #include "model/checkpoint.h"
-#include "model/loss_guard.h"
 #include "model/metrics_log.h"
 #include "model/progress.h"
 #include "model/run_folder.h"
@@ -33,7 +36,7 @@ struct RunObserver {
   std::function<void(const MetricRow&)> row;
   // The run goes back to `step`: its rows and those after it are void, and will come anew.
   std::function<void(int64_t step)> rewound;
-  // The routing of every batch of a step.
+  // The routing of every batch of a step; on a GPU of every Trainer::kLookInterval-th step.
   std::function<void(const RoutingView&)> routing;
   // A checkpoint is complete.
   std::function<void(const std::filesystem::path& checkpoint, int64_t step)> saved;
@@ -72,9 +75,13 @@ class Run {
  private:
   bool finished() const;
   bool evaluation_due() const;
+  bool sample_due() const;
+  bool checkpoint_due() const;  // by the number of the step alone
   bool save_due(bool best) const;
   bool evaluate();  // whether it is the best so far
-  void take_step();
+  // Takes note of the steps that are over, of all that were entered if `wait`. False: they took the run back.
+  bool collect(bool wait);
+  void note(const StepStats&);
   void report(const MetricRow&);  // the one place that every row passes
   void save();
   void save_sample() const;
@@ -93,7 +100,6 @@ class Run {
   RunRequests requests_;
   std::vector<RunObserver> observers_;
   std::optional<MetricsLog> metrics_;  // open once the run starts or goes on
-  LossGuard guard_;
   TrainerState state_;
   std::string saved_;        // the state of the last checkpoint, as JSON
   int64_t saved_step_ = -1;  // and its step

@@ -1,9 +1,9 @@
 #include "model/trainer.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <limits>
-#include <numeric>
 
 #include "core/memory.h"
 #include "model/schedule.h"
@@ -45,41 +45,47 @@ void backward(Tape& tape, const Pass& pass, const Tensor& share = {}) {
                 share);
 }
 
+// Waits for the GPU.
 double scalar(const Var& v) {
-  if (!v.defined()) return 0;
-  const double x = v.dtype() == DType::f64 ? v.value().data<double>()[0] : v.value().data<float>()[0];
+  const Tensor value = v.value().to(Device::cpu);
+  const double x = value.dtype() == DType::f64 ? value.data<double>()[0] : value.data<float>()[0];
   return std::isnan(x) ? std::numeric_limits<double>::quiet_NaN()
                        : x;  // without a sign, for those who read it
 }
 
-// Where the assignments of a step went, over all its batches.
-class RoutingSums {
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// While a trainer on the GPU works, all goes to the stream of its steps.
+class StreamOfTrainer {
  public:
-  void add(const std::vector<LayerRouting>& routing) {
-    count_.resize(routing.size());
-    for (size_t l = 0; l < routing.size(); ++l) {
-      const DispatchPlan& plan = routing[l].plan;
-      const auto count = plan.count.span<int32_t>();
-      count_[l].resize(count.size());
-      for (size_t e = 0; e < count.size(); ++e) count_[l][e] += count[e];
-      kept_ += plan.offsets.span<int32_t>().back();
-      asked_ += plan.rows();
-    }
-  }
-  void write(StepStats& stats) const {
-    for (const auto& count : count_) {
-      const int64_t all = std::accumulate(count.begin(), count.end(), int64_t{0});
-      const double mean = static_cast<double>(all) / static_cast<double>(count.size());
-      stats.busiest_over_mean =
-          std::max(stats.busiest_over_mean, static_cast<double>(*std::ranges::max_element(count)) / mean);
-    }
-    stats.dropped_share = 1.0 - static_cast<double>(kept_) / static_cast<double>(asked_);
-  }
+  explicit StreamOfTrainer(const std::optional<GpuSteps>& gpu)
+      : scope_(gpu ? gpu->stream() : current_stream()) {}
 
  private:
-  std::vector<std::vector<int64_t>> count_;  // by layer and expert, before any capacity
-  int64_t kept_ = 0, asked_ = 0;
+  cuda::StreamScope scope_;
 };
+
+// Copies in host memory of what an observer may read; the tensors themselves where they lie there.
+std::vector<LayerRouting> on_host(const std::vector<LayerRouting>& routing) {
+  const auto host = [](const Tensor& t) { return t.to(Device::cpu); };
+  const auto constant = [&](const Var& v) {
+    return v.defined() ? Var::constant(host(v.value()), "a look at it") : Var();
+  };
+  std::vector<LayerRouting> copies;
+  for (const LayerRouting& layer : routing) {
+    const RouterOutput& r = layer.router;
+    LayerRouting copy;
+    copy.router = {
+        constant(r.logits), constant(r.noise_logits), {}, {constant(r.gating.gate), host(r.gating.expert)}};
+    copy.plan = layer.plan;
+    for (Tensor* t : {&copy.plan.offsets, &copy.plan.assignment, &copy.plan.row, &copy.plan.count})
+      *t = host(*t);
+    copies.push_back(std::move(copy));
+  }
+  return copies;
+}
 
 }  // namespace
 
@@ -130,22 +136,30 @@ MemoryPlan plan_memory(const ModelConfig& m, const TrainConfig& t, int64_t avail
 Trainer::Trainer(const MoeLm& model, const TrainConfig& config, const Corpus& corpus, const MemoryPlan& plan)
     : model_(model),
       config_(config),
-      corpus_(corpus),
-      arena_(Device::cpu, plan.activations),
+      arena_(model.device(), plan.activations),
+      state_(model, {config.accumulate, config.spike_zscore, config.grad_clip}),
       optimizer_(model) {
+  const Device device = model.device();
+  if constexpr (kWithCuda)
+    if (device == Device::cuda) {
+      gpu_.emplace();
+      arena_.lend_to_graph();
+    }
+  const Tensor ids = corpus.tensor(device);
+  train_ids_ = ids.rows(0, corpus.training_ids());
+  validation_ids_ = ids.rows(corpus.training_ids(), ids.numel());
   const int64_t length = model.config().block_size;
   const int64_t eval_batch = eval_sequences(model.config(), config);
-  tokens_ = Tensor::empty({config.batch_size, length}, DType::i32);
-  targets_ = Tensor::empty({config.batch_size, length}, DType::i32);
-  eval_tokens_ = Tensor::empty({eval_batch, length}, DType::i32);
-  eval_targets_ = Tensor::empty({eval_batch, length}, DType::i32);
+  tokens_ = Tensor::empty({config.batch_size, length}, DType::i32, device);
+  targets_ = Tensor::empty({config.batch_size, length}, DType::i32, device);
+  eval_tokens_ = Tensor::empty({eval_batch, length}, DType::i32, device);
+  eval_targets_ = Tensor::empty({eval_batch, length}, DType::i32, device);
   if (config.accumulate > 1) {
-    share_ = Tensor::empty({1}, model.dtype());
     const double share = 1.0 / static_cast<double>(config.accumulate);
-    if (model.dtype() == DType::f64)
-      share_.data<double>()[0] = share;
-    else
-      share_.data<float>()[0] = static_cast<float>(share);
+    const auto as_float = static_cast<float>(share);
+    share_ = (model.dtype() == DType::f64 ? Tensor::from(std::span(&share, 1), {1})
+                                          : Tensor::from(std::span(&as_float, 1), {1}))
+                 .to(device);
   }
   set_attempt(0);
 }
@@ -155,72 +169,119 @@ void Trainer::set_attempt(int64_t attempt) {
   draw_seed_ = attempt == 0 ? seed : random_u64(rng_address(seed, attempt, Draw::attempt), 0);
 }
 
-ForwardOptions Trainer::draw_batch(int64_t step, int64_t batch) {
-  draw_sequences(corpus_.train(), rng_address(draw_seed_, step, Draw::train_batch),
-                 batch * config_.batch_size, tokens_, targets_);
-  ForwardOptions options;
-  options.seed =
-      batch == 0 ? draw_seed_
-                 : random_u64(rng_address(draw_seed_, step, Draw::micro_batch), static_cast<uint64_t>(batch));
-  options.step = step;
-  return options;
+StepInputs Trainer::inputs(int64_t step) const {
+  return {{draw_seed_, static_cast<uint64_t>(step)}, learning_rate_at(config_, step)};
 }
 
-StepStats Trainer::compute_gradients(int64_t step) {
-  StepStats stats;
-  RoutingSums sums;
+ForwardOptions Trainer::draw_batch(int64_t pass) {
+  draw_sequences(train_ids_, state_.address(Draw::train_batch), pass * config_.batch_size, tokens_, targets_);
+  return state_.options(pass);
+}
+
+void Trainer::launch_gradients(int64_t step, bool look) {
+  state_.begin();
+  int64_t assignments = 0;
   for (int64_t batch = 0; batch < config_.accumulate; ++batch) {
-    const ForwardOptions options = draw_batch(step, batch);
+    const ForwardOptions options = draw_batch(batch);
     Tape tape(arena_, Mode::train);
     const Pass pass = run_pass(tape, model_, config_, tokens_, targets_, options);
     backward(tape, pass, share_);
-    stats.loss += scalar(pass.cross_entropy);
-    stats.auxiliary += scalar(pass.auxiliary);
-    sums.add(pass.output.routing);
-    optimizer_.count_tokens(pass.output.routing);
-    if (observer_) observer_({step, batch, tokens_, pass.output.routing});
+    state_.note(batch, pass.cross_entropy, pass.auxiliary, pass.output.routing);
+    for (const LayerRouting& layer : pass.output.routing) assignments += layer.plan.rows();
+    if (look) observer_({step, batch, tokens_.to(Device::cpu), on_host(pass.output.routing)});
   }
-  stats.loss /= static_cast<double>(config_.accumulate);
-  stats.auxiliary /= static_cast<double>(config_.accumulate);
-  sums.write(stats);
-  stats.grad_norm = std::abs(optimizer_.grad_norm());  // of NaN too, whose sign means nothing
+  optimizer_.grad_norm(state_);
+  state_.finish(assignments);
+}
+
+void Trainer::launch_update() {
+  AdamWSettings settings;
+  settings.weight_decay = config_.weight_decay;
+  optimizer_.step(settings, state_);
+}
+
+void Trainer::enter(int64_t step) {
+  const StreamOfTrainer scope(gpu_);
+  const auto start = std::chrono::steady_clock::now();
+  if constexpr (kWithCuda)
+    if (gpu_) {
+      const bool look = observer_ && step % kLookInterval == 0;
+      return gpu_->enter(inputs(step), state_.memory(), look, [&] {
+        launch_gradients(step, look);
+        launch_update();
+      });
+    }
+  state_.set(inputs(step));
+  launch_gradients(step, observer_ != nullptr);
+  launch_update();
+  done_.push_back({state_.outcome(), step, seconds_since(start)});
+}
+
+std::optional<StepStats> Trainer::next([[maybe_unused]] bool wait) {
+  if constexpr (kWithCuda)
+    if (gpu_) {
+      const auto done = gpu_->next(wait);
+      if (!done) return {};
+      return StepStats{done->outcome, done->step, done->seconds};
+    }
+  if (done_.empty()) return {};
+  const StepStats stats = done_.front();
+  done_.pop_front();
   return stats;
 }
 
-void Trainer::update(int64_t step, const StepStats& stats) {
-  AdamWSettings settings;
-  settings.learning_rate = learning_rate_at(config_, step);
-  settings.weight_decay = config_.weight_decay;
-  settings.grad_clip = config_.grad_clip;
-  optimizer_.step(settings, stats.grad_norm);
-}
-
 StepStats Trainer::step(int64_t step) {
-  const StepStats stats = compute_gradients(step);
-  if (!stats.finite()) {
-    discard();
+  enter(step);
+  const StepStats stats = *next(true);
+  if (!stats.finite())
     throw error(ErrorKind::diverged,
                 "training diverged at step {}: loss {}, gradient norm {}; lower --learning-rate {} or set "
                 "--grad-clip",
                 step, stats.loss, stats.grad_norm, config_.learning_rate);
-  }
-  update(step, stats);
   return stats;
 }
 
+StepStats Trainer::compute_gradients(int64_t step) {
+  const StreamOfTrainer scope(gpu_);
+  const auto start = std::chrono::steady_clock::now();
+  state_.set(inputs(step));
+  launch_gradients(step, observer_ != nullptr);
+  const StepOutcome outcome = state_.outcome();
+  return {outcome, step, seconds_since(start)};
+}
+
+void Trainer::update() {
+  const StreamOfTrainer scope(gpu_);
+  launch_update();
+}
+
+void Trainer::discard() {
+  const StreamOfTrainer scope(gpu_);
+  optimizer_.discard();
+}
+
+void Trainer::remember(const LossHistory& history) {
+  const StreamOfTrainer scope(gpu_);
+  state_.restore(history);
+}
+
 double Trainer::peek_loss(int64_t step) {
-  const ForwardOptions options = draw_batch(step, 0);
+  const StreamOfTrainer scope(gpu_);
+  state_.set(inputs(step));
+  state_.begin();
+  const ForwardOptions options = draw_batch(0);
   Tape tape(arena_, Mode::train);
   return scalar(run_pass(tape, model_, config_, tokens_, targets_, options).cross_entropy);
 }
 
 EvalStats Trainer::evaluate(int64_t step, const std::function<bool()>& stop) {
-  return {evaluate_split(corpus_.train(), step, false, stop),
-          config_.eval_full ? evaluate_all(corpus_.validation(), step, stop)
-                            : evaluate_split(corpus_.validation(), step, true, stop)};
+  const StreamOfTrainer scope(gpu_);
+  return {evaluate_split(train_ids_, step, false, stop),
+          config_.eval_full ? evaluate_all(validation_ids_, step, stop)
+                            : evaluate_split(validation_ids_, step, true, stop)};
 }
 
-double Trainer::evaluate_split(std::span<const int32_t> ids, int64_t step, bool validation,
+double Trainer::evaluate_split(const Tensor& ids, int64_t step, bool validation,
                                const std::function<bool()>& stop) {
   const auto seed = static_cast<uint64_t>(config_.seed);
   const RngAddress starts =
@@ -237,8 +298,8 @@ double Trainer::evaluate_split(std::span<const int32_t> ids, int64_t step, bool 
   return sum / static_cast<double>(total);
 }
 
-double Trainer::evaluate_all(std::span<const int32_t> ids, int64_t step, const std::function<bool()>& stop) {
-  const int64_t length = eval_tokens_.size(1), positions = static_cast<int64_t>(ids.size()) - 1;
+double Trainer::evaluate_all(const Tensor& ids, int64_t step, const std::function<bool()>& stop) {
+  const int64_t length = eval_tokens_.size(1), positions = ids.numel() - 1;
   const int64_t whole = positions / length, rest = positions % length;
   double sum = 0;
   const auto add_pass = [&](int64_t first, const Tensor& tokens, const Tensor& targets) {
@@ -256,7 +317,7 @@ double Trainer::evaluate_all(std::span<const int32_t> ids, int64_t step, const s
       return t.reshape({t.numel()}).rows(0, rest).reshape({1, rest});
     };
     const Tensor tokens = start(eval_tokens_), targets = start(eval_targets_);
-    take_sequences(ids.subspan(static_cast<size_t>(whole * length)), 0, tokens, targets);
+    take_sequences(ids.rows(whole * length, ids.numel()), 0, tokens, targets);
     add_pass(whole, tokens, targets);
   }
   return sum / static_cast<double>(positions);

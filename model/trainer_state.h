@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-#include "model/loss_guard.h"
+#include "model/trainer.h"
 
 namespace moe {
 
@@ -32,7 +32,7 @@ struct TrainerState {
   double best = std::numeric_limits<double>::infinity();
   int64_t evaluations_since_best = 0;
 
-  LossGuard::State losses;
+  LossHistory losses;
   int64_t attempt = 0;  // rewinds of the whole run; which batches are drawn depends on it
   int64_t rewinds = 0;  // since a checkpoint was last left behind for good
 };

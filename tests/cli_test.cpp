@@ -95,13 +95,30 @@ TEST_CASE("what makes no sense on the command line is a usage error, code 2", "[
   refused({"--config", "missing.json"}, "missing.json");
   write(shop / "bad.json", "{\"format\": 1");
   refused({"--config", "bad.json"}, "bad.json");
-  refused({"--device", "cuda"}, "CUDA");
+  refused({"--dtype", "fp16"}, "--dtype");
+  refused({"--device", "cpu", "--dtype", "bf16"}, "--dtype bf16: the CPU computes in fp32");
+  check_refused(shop, {"generate", "--device", "tpu"}, 2, "--device");
   check_refused(shop, {"generate", "--top-p", "2"}, 2, "--top-p");
   check_refused(shop, {"generate", "--temperature", "-1"}, 2, "--temperature");
   check_refused(shop, {"generate", "--tokens", "-1"}, 2, "--tokens");
   check_refused(shop, {"generate", "--prompt", "a", "--file", "b"}, 2, "--file");
   check_refused(shop, {"generate", "stray"}, 2, "stray");
   check_refused(shop, {"replay_makemoe"}, 2, "CASE");
+}
+
+TEST_CASE("without a GPU, auto takes the CPU and says why, and --device cuda is refused with the same words",
+          "[cli]") {
+  const Workshop shop;
+  const Result any = run(shop, shop.training({"--dtype", "bf16"}));
+  REQUIRE(any.code == 0);
+  const size_t line = any.out.find("device  cpu, ");
+  if (line == std::string::npos) return;  // there is a GPU
+  const size_t open = any.out.find('(', line), close = any.out.find(")\n", line);
+  REQUIRE(close != std::string::npos);
+  const std::string why = any.out.substr(open + 1, close - open - 1);
+  CHECK((has(why, "CUDA") || has(why, "NVIDIA") || has(why, "GPU")));
+  check_refused(shop, shop.training({"--device", "cuda"}), 2, "--device cuda: " + why);
+  check_refused(shop, {"generate", "--device", "cuda"}, 2, "--device cuda: " + why);
 }
 
 TEST_CASE("with byte pairs a model writes whole characters, and takes any prompt", "[cli]") {

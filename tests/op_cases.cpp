@@ -83,6 +83,8 @@ const OpCases& op_cases() {
 std::span<const OpWithoutGradient> ops_without_gradient() {
   static constexpr OpWithoutGradient list[] = {
       {"dispatch_plan", "[dispatch_plan]"},
+      {"draw_sequences", "[draw_sequences]"},
+      {"training_step", "[training_step]"},
       {"grad_norm", "[grad_norm]"},
       {"adamw", "[adamw]"},
   };

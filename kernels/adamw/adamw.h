@@ -8,11 +8,16 @@
 //   value -= lr / (1 - beta1^step) * m / (sqrt(v) / sqrt(1 - beta2^step) + eps)
 //
 // It consumes the gradient: grad is zero afterwards, set while it is still in the cache.
+//
+// An expert that received no token in a step is left alone, its number of updates as well. A step that must
+// not be made (kernels/training_step) clears the gradients and does nothing else.
 
 #include <cstdint>
 #include <span>
 
 #include "core/device.h"
+#include "kernels/segments.h"
+#include "kernels/training_step/training_step.h"
 
 namespace moe::kernels {
 
@@ -28,17 +33,37 @@ struct AdamWSegment {
   int64_t step;  // updates of this segment, this one included
 };
 
+// What the GPU makes of a piece's number of updates.
+struct AdamWRates {
+  enum Action : int32_t { leave, clear, update } action;
+  float scale, keep, rate, inverse_root;
+};
+
+// A whole model's pieces. All pointers but the list are memory of the device.
+template <class T>
+struct AdamWPieces {
+  std::span<const AdamWSegment<T>> list;  // whose `step` is not looked at
+  SegmentTable<AdamWSegment<T>> table;    // the same on the GPU
+  int64_t* steps;                         // [pieces] updates so far
+  const int32_t* expert;  // [pieces] which element of `kept` counts the piece's tokens; -1: none, updated
+                          // every step
+  AdamWRates* rates;      // [pieces] of the GPU, to work with
+};
+
 namespace cpu {
 
 template <class T>
 void adamw(const AdamWOptions&, std::span<const AdamWSegment<T>> segments);
 
+// The update of a step, whose inputs and outcome take the place of lr and grad_scale. kept: see note_pass.
+template <class T>
+void adamw(const AdamWOptions&, const AdamWPieces<T>&, const StepMemory*, const int64_t* kept);
+
 }  // namespace cpu
 
 namespace cuda {
 
-// Pointers are the GPU's, the list of segments is the host's and may go when this returns.
-void adamw(const AdamWOptions&, std::span<const AdamWSegment<float>> segments, Stream);
+void adamw(const AdamWOptions&, const AdamWPieces<float>&, const StepMemory*, const int64_t* kept, Stream);
 
 }  // namespace cuda
 }  // namespace moe::kernels

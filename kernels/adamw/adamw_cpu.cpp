@@ -1,6 +1,8 @@
 // A task owns one block of one segment; every array is read and written once.
 
+#include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "kernels/adamw/adamw.h"
 #include "kernels/blocks.h"
@@ -49,7 +51,36 @@ void adamw(const AdamWOptions& options, std::span<const AdamWSegment<T>> segment
   });
 }
 
+template <class T>
+void clear_gradients(std::span<const AdamWSegment<T>> segments) {
+  const std::span<const Block> blocks = cut_into_blocks(segments);
+  parallel_for(static_cast<int64_t>(blocks.size()), [&](int64_t task) {
+    const Block& b = blocks[static_cast<size_t>(task)];
+    T* const grad = segments[b.segment].grad;
+    std::fill(grad + b.begin, grad + b.end, T(0));
+  });
+}
+
+template <class T>
+void adamw(const AdamWOptions& options, const AdamWPieces<T>& pieces, const StepMemory* memory,
+           const int64_t* kept) {
+  if (memory->outcome.verdict != Verdict::good) return clear_gradients(pieces.list);
+  thread_local std::vector<AdamWSegment<T>> active;
+  active.clear();
+  for (size_t i = 0; i < pieces.list.size(); ++i) {
+    if (pieces.expert[i] >= 0 && kept[pieces.expert[i]] == 0) continue;
+    active.push_back(pieces.list[i]);
+    active.back().step = ++pieces.steps[i];
+  }
+  AdamWOptions of_step = options;
+  of_step.lr = memory->inputs.learning_rate;
+  of_step.grad_scale = memory->outcome.grad_scale;
+  adamw(of_step, std::span<const AdamWSegment<T>>(active));
+}
+
 template void adamw(const AdamWOptions&, std::span<const AdamWSegment<float>>);
 template void adamw(const AdamWOptions&, std::span<const AdamWSegment<double>>);
+template void adamw(const AdamWOptions&, const AdamWPieces<float>&, const StepMemory*, const int64_t*);
+template void adamw(const AdamWOptions&, const AdamWPieces<double>&, const StepMemory*, const int64_t*);
 
 }  // namespace moe::kernels::cpu

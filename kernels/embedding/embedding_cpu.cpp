@@ -37,6 +37,10 @@ void embedding_backward(EmbeddingShape s, const int32_t* ids, const T* dy, T* dt
   });
 }
 
+void position_ids(int64_t rows, int64_t length, int64_t past, int32_t* ids) {
+  for (int64_t n = 0; n < rows; ++n) ids[n] = static_cast<int32_t>(past + n % length);
+}
+
 template void embedding_forward(EmbeddingShape, const float*, const int32_t*, float*);
 template void embedding_forward(EmbeddingShape, const double*, const int32_t*, double*);
 template void embedding_backward(EmbeddingShape, const int32_t*, const float*, float*);

@@ -52,6 +52,12 @@ __global__ void embedding_backward_kernel(EmbeddingShape s, bool vectors, const 
   store4(to, s.dim - c, vectors, sum);
 }
 
+// A thread owns an id.
+__global__ void position_ids_kernel(int64_t rows, int64_t length, int64_t past, int32_t* ids) {
+  const int64_t n = global_thread();
+  if (n < rows) ids[n] = static_cast<int32_t>(past + n % length);
+}
+
 }  // namespace
 
 void embedding_forward(EmbeddingShape s, const float* table, const int32_t* ids, float* y, Stream stream) {
@@ -65,6 +71,11 @@ void embedding_backward(EmbeddingShape s, const int32_t* ids, const float* dy, f
   const int64_t warps = s.rows * ((s.dim + kColumns - 1) / kColumns);
   gpu::launch<embedding_backward_kernel>({blocks_for(warps, kWarps), kThreads, 0, stream}, s,
                                          in_vectors(s.dim, dy, dtable), ids, dy, dtable);
+}
+
+void position_ids(int64_t rows, int64_t length, int64_t past, int32_t* ids, Stream stream) {
+  gpu::launch<position_ids_kernel>({blocks_for(rows, kThreads), kThreads, 0, stream}, rows, length, past,
+                                   ids);
 }
 
 }  // namespace moe::kernels::cuda

@@ -8,6 +8,7 @@
 #include <span>
 
 #include "core/device.h"
+#include "kernels/segments.h"
 
 namespace moe::kernels {
 
@@ -17,17 +18,28 @@ struct GradSegment {
   int64_t n;
 };
 
+// The pieces as each device wants them.
+template <class T>
+struct Gradients {
+  std::span<const GradSegment<T>> list;
+  SegmentTable<GradSegment<T>> table;  // on the GPU
+};
+
 namespace cpu {
 
 template <class T>
 void grad_norm(std::span<const GradSegment<T>> segments, double* norm);
+template <class T>
+void grad_norm(const Gradients<T>& gradients, double* norm) {
+  grad_norm(gradients.list, norm);
+}
 
 }  // namespace cpu
 
 namespace cuda {
 
-// *norm is the host's: this waits for the stream.
-void grad_norm(std::span<const GradSegment<float>> segments, double* norm, Stream);
+// *norm is the GPU's.
+void grad_norm(const Gradients<float>&, double* norm, Stream);
 
 }  // namespace cuda
 }  // namespace moe::kernels

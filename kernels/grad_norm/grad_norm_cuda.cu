@@ -3,6 +3,7 @@
 
 #include "kernels/grad_norm/grad_norm.h"
 #include "kernels/reduce.cuh"
+#include "kernels/scratch.cuh"
 #include "kernels/segments.cuh"
 #include "kernels/vectors.cuh"
 
@@ -37,13 +38,12 @@ __global__ void __launch_bounds__(kSegmentThreads)
 
 }  // namespace
 
-void grad_norm(std::span<const Segment> segments, double* norm, Stream stream) {
-  const SegmentTable<Segment> table = upload_segments<Segment, double>(segments, stream);
-  double* const partial = table.results<double>();
-  double* const result = partial + table.blocks;
-  gpu::launch<sum_of_squares_kernel>({table.blocks, kSegmentThreads, 0, stream}, table, partial);
-  gpu::launch<root_of_sum_kernel>({1, kSegmentThreads, 0, stream}, int64_t{table.blocks}, partial, result);
-  moe::cuda::copy_to_host(norm, result, sizeof *norm, stream);
+void grad_norm(const Gradients<float>& gradients, double* norm, Stream stream) {
+  const int64_t blocks = gradients.table.blocks;
+  double* const partial = scratch<double>(blocks, stream);
+  gpu::launch<sum_of_squares_kernel>({static_cast<unsigned>(blocks), kSegmentThreads, 0, stream},
+                                     gradients.table, partial);
+  gpu::launch<root_of_sum_kernel>({1, kSegmentThreads, 0, stream}, blocks, partial, norm);
 }
 
 }  // namespace moe::kernels::cuda

@@ -9,6 +9,7 @@
 #include "core/cuda_memory.h"
 #include "kernels/gating/gating.h"
 #include "kernels/pointwise/pointwise.h"
+#include "kernels/random.cuh"
 #include "kernels/reduce.cuh"
 
 namespace moe::kernels::cuda {
@@ -53,7 +54,8 @@ __device__ inline float selection(const float* logits, const RouterNoise<float>&
   if (noise.noise_logits) {
     float normal;
     if (draw && !noise.recorded)
-      noise.drawn[i] = normal = static_cast<float>(random_normal(noise.rng, static_cast<uint64_t>(i)));
+      noise.drawn[i] = normal =
+          static_cast<float>(random_normal(resolved(noise.rng), static_cast<uint64_t>(i)));
     else
       normal = noise.normal()[i];
     x = __fadd_rn(x, __fmul_rn(normal, Softplus::value(noise.noise_logits[i])));

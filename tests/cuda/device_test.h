@@ -8,6 +8,7 @@
 
 #include "core/philox.h"
 #include "core/tensor.h"
+#include "kernels/segments.h"
 #include "tests/catch.h"
 #include "tests/op_run.h"
 
@@ -61,6 +62,36 @@ inline std::vector<int32_t> below(int32_t limit, int64_t n, uint32_t stream) {
 
 // A few roundings of sums of a few thousand terms.
 inline constexpr double kClose = 2e-5;
+
+// The bytes of a structure as whole numbers, for a tensor to hold.
+template <class T>
+std::vector<int64_t> words_of(const T& value) {
+  static_assert(sizeof(T) % sizeof(int64_t) == 0);
+  std::vector<int64_t> words(sizeof(T) / sizeof(int64_t));
+  std::memcpy(words.data(), &value, sizeof value);
+  return words;
+}
+
+// A table of pieces in the GPU's memory.
+template <class S>
+class DeviceTable {
+ public:
+  explicit DeviceTable(std::span<const S> pieces) : count_(static_cast<int64_t>(pieces.size())) {
+    std::vector<int64_t> words;
+    for (const auto& entry : kernels::table_entries(pieces, blocks_))
+      for (const int64_t word : words_of(entry)) words.push_back(word);
+    entries_ = on_gpu(words);
+  }
+  explicit DeviceTable(const std::vector<S>& pieces) : DeviceTable(std::span(pieces)) {}
+  kernels::SegmentTable<S> get() const {
+    return {reinterpret_cast<const kernels::TableEntry<S>*>(entries_.template data<int64_t>()), count_,
+            blocks_};
+  }
+
+ private:
+  Tensor entries_;
+  int64_t count_, blocks_ = 0;
+};
 
 // The largest |a - b| over the largest |b|; infinite for a NaN on one side.
 inline double relative_difference(const std::vector<float>& a, const std::vector<float>& b) {

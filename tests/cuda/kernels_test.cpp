@@ -4,7 +4,6 @@
 
 #include "autograd/ops.h"
 #include "core/error.h"
-#include "kernels/adamw/adamw.h"
 #include "kernels/add_bias/add_bias.h"
 #include "kernels/add_layer_norm/add_layer_norm.h"
 #include "kernels/attention/attention.h"
@@ -13,7 +12,6 @@
 #include "kernels/dispatch_plan/dispatch_plan.h"
 #include "kernels/embedding/embedding.h"
 #include "kernels/gating/gating.h"
-#include "kernels/grad_norm/grad_norm.h"
 #include "kernels/importance_loss/importance_loss.h"
 #include "kernels/layer_norm/layer_norm.h"
 #include "kernels/load_loss/load_loss.h"
@@ -86,55 +84,6 @@ TEST_CASE("an expert that does not exist is dropped from the plan", "[cuda][disp
   CHECK(p.offsets == std::vector<int32_t>{0, 2, 4});
   CHECK(p.row == std::vector<int32_t>{0, 2, -1, 3, -1, 1});
   CHECK(p.assignment == std::vector<int32_t>{0, 5, 1, 3, -1, -1});
-}
-
-TEST_CASE("the GPU's gradient norm is the CPU's", "[cuda][grad_norm]") {
-  std::vector<Tensor> tensors;
-  std::vector<std::vector<float>> values;
-  for (const int64_t n : {0, 1, 7, 4096, 4097, 40001}) values.push_back(normals(n, static_cast<uint32_t>(n)));
-  std::vector<kernels::GradSegment<float>> host, device;
-  for (const auto& v : values) {
-    tensors.push_back(on_gpu(v));
-    host.push_back({v.data(), static_cast<int64_t>(v.size())});
-    device.push_back({tensors.back().data<float>(), static_cast<int64_t>(v.size())});
-  }
-  double want = 0, got = 0;
-  cpu::grad_norm<float>(host, &want);
-  cuda::grad_norm(device, &got, current_stream());
-  CHECK(got == Approx(want).epsilon(1e-12));
-  cuda::grad_norm({}, &got, current_stream());
-  CHECK(got == 0);
-}
-
-TEST_CASE("the GPU's AdamW is the CPU's, and leaves alone what it is not given", "[cuda][adamw]") {
-  struct Piece {
-    std::vector<float> part[4];  // value, grad, m, v
-    Tensor gpu[4];
-  };
-  std::vector<Piece> pieces;
-  for (const int64_t n : {0, 1, 7, 4096, 4097, 10001}) {
-    Piece p;
-    for (uint32_t i = 0; i < 4; ++i) {
-      p.part[i] = normals(n, i);
-      for (float& x : p.part[i]) x = i == 3 ? x * x : x;
-      p.gpu[i] = on_gpu(p.part[i]);
-    }
-    pieces.push_back(std::move(p));
-  }
-  const kernels::AdamWOptions o{.lr = 0.01, .weight_decay = 0.1, .grad_scale = 0.5};
-  std::vector<kernels::AdamWSegment<float>> host, device;
-  for (size_t i = 0; i < pieces.size(); ++i) {
-    Piece& p = pieces[i];
-    if (i == 3) continue;  // an expert without tokens
-    const auto step = static_cast<int64_t>(i + 1), n = static_cast<int64_t>(p.part[0].size());
-    host.push_back({p.part[0].data(), p.part[1].data(), p.part[2].data(), p.part[3].data(), n, step});
-    device.push_back({p.gpu[0].data<float>(), p.gpu[1].data<float>(), p.gpu[2].data<float>(),
-                      p.gpu[3].data<float>(), n, step});
-  }
-  cpu::adamw<float>(o, host);
-  cuda::adamw(o, device, current_stream());
-  for (const Piece& p : pieces)
-    for (int i = 0; i < 4; ++i) CHECK(relative_difference(values_of<float>(p.gpu[i]), p.part[i]) < 1e-6);
 }
 
 TEST_CASE("of equal logits the GPU chooses the lower expert first, as the CPU does", "[cuda][gating]") {

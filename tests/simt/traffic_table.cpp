@@ -20,8 +20,8 @@
 #include <tuple>
 
 #include "autograd/ops.h"
-#include "model/losses.h"
-#include "model/optimizer.h"
+#include "model/streams.h"
+#include "model/trainer.h"
 #include "tests/model_fixture.h"
 #include "tests/simt/executor/code_place.h"
 #include "tests/simt/executor/counters.h"
@@ -34,41 +34,22 @@ namespace {
 
 constexpr double kWideShare = 0.95, kMostOverLeast = 1.25;
 
-// A model that trains on Device::cuda.
-class Training {
- public:
-  Training(const ModelConfig& c, int64_t batch)
-      : batch_(batch), model_(c, DType::f32, Device::cuda), optimizer_(model_), arena_(Device::cuda) {
-    const MoeLm initial(c);
-    initial.initialise(1337);
-    for (size_t i = 0; i < model_.parameters().size(); ++i)
-      model_.parameters()[i].value.copy_from(initial.parameters()[i].value);
-  }
+Corpus random_text(int64_t symbols) {
+  Corpus corpus;
+  for (uint64_t i = 0; i < 100'000; ++i)
+    corpus.ids.push_back(static_cast<int32_t>(random_u32({.seed = 1}, i) % static_cast<uint64_t>(symbols)));
+  return corpus;
+}
 
-  void step(int64_t index) {
-    const ModelConfig& c = model_.config();
-    Tape tape(arena_, Mode::train);
-    const Tensor tokens = token_batch(c, batch_, c.block_size, index);
-    symbols_ = std::set<int32_t>(tokens.span<int32_t>().begin(), tokens.span<int32_t>().end()).size();
-    const LmOutput out = model_.forward(tape, tokens.to(Device::cuda), {.seed = 1337, .step = index});
-    const Tensor targets = token_batch(c, batch_, c.block_size, index + 1).to(Device::cuda);
-    tape.backward(cross_entropy(tape, out.logits, targets.reshape({targets.numel()})));
-    std::vector<LayerRouting> routing = out.routing;
-    for (LayerRouting& r : routing) r.plan.offsets = r.plan.offsets.to(Device::cpu);
-    optimizer_.count_tokens(routing);
-    optimizer_.step({.grad_clip = 1}, optimizer_.grad_norm());
-  }
-
-  // How many different tokens the last step's batch had.
-  int64_t symbols() const { return static_cast<int64_t>(symbols_); }
-
- private:
-  int64_t batch_;
-  MoeLm model_;
-  Optimizer optimizer_;
-  Arena arena_;
-  size_t symbols_ = 0;
-};
+// How many different tokens the step's batch has.
+int64_t symbols_of(const ModelConfig& c, const TrainConfig& t, const Corpus& corpus, int64_t step) {
+  const Tensor tokens = Tensor::empty({t.batch_size, c.block_size}, DType::i32);
+  const Tensor targets = Tensor::empty(tokens.shape(), DType::i32);
+  draw_sequences(corpus.train(Device::cpu),
+                 rng_address(static_cast<uint64_t>(t.seed), step, Draw::train_batch), 0, tokens, targets);
+  const auto ids = tokens.span<int32_t>();
+  return static_cast<int64_t>(std::set<int32_t>(ids.begin(), ids.end()).size());
+}
 
 struct Step {
   simt::Counters all;
@@ -78,24 +59,33 @@ struct Step {
   std::map<std::string, std::map<const void*, simt::traffic::Place>> places;  // by whole names
 };
 
-// The second step of a run; the first allocates.
+// The third step of a run, which is the first that only replays a graph.
 Step count_step(const ModelConfig& c, int64_t batch, Precision precision) {
+  constexpr int64_t kStep = 2;
   set_current_precision(precision);
-  Training training(c, batch);
-  training.step(0);
+  TrainConfig config;
+  config.batch_size = batch;
+  config.grad_clip = 1;
+  const Corpus corpus = random_text(c.vocab_size);
+  const MoeLm model(c, DType::f32, Device::cuda);
+  model.initialise(static_cast<uint64_t>(config.seed));
+  Trainer trainer(model, config, corpus, plan_memory(c, config, INT64_MAX));
+  for (int64_t i = 0; i < kStep; ++i) trainer.step(i);
   cudaDeviceSynchronize();
   const simt::Counters before = simt::counters();
   simt::counters_of_kernels().clear();
   simt::traffic::count(true);
-  training.step(1);
+  trainer.enter(kStep);
+  const simt::Counters cost = simt::counters() - before;  // what is counted at once: waits and copies
+  trainer.next(true);
   cudaDeviceSynchronize();
   simt::traffic::count(false);
   Step step{simt::counters() - before,
             {},
             {},
-            least_traffic(c, batch, training.symbols()),
+            least_traffic(c, batch, symbols_of(c, config, corpus, kStep)),
             simt::traffic::places()};
-  --step.all.host_syncs;  // the last line but three
+  step.all.host_syncs = cost.host_syncs;
   for (const auto& [kernel, counters] : simt::counters_of_kernels()) {
     step.kernels[traffic_name(kernel)] += counters;
     step.instances.insert(kernel);
