@@ -1,5 +1,7 @@
 #include "tests/simt/least_traffic.h"
 
+#include <algorithm>
+
 namespace moe::test {
 namespace {
 
@@ -31,19 +33,19 @@ void add_forward(Ledger& ledger, const Sizes& s) {
   const auto& [L, T, N, C, H, E, R, V, heads, parameters, symbols] = s;
   ledger.streams("embedding_forward_kernel", 1, {N + symbols * C, N * C});
   ledger.streams("embedding_forward_kernel", 1, {N + T * C, N * C});
-  ledger.streams("elementwise_kernel<Sum>", 2 * L + 1, {2 * N * C, N * C});
-  ledger.streams("layer_norm_forward_kernel", 2 * L + 1, {N * C + 2 * C, N * C + 2 * N});
-  ledger.works("attention_forward_kernel", L, {3 * N * C, N * C + N * heads});
+  ledger.streams("elementwise_kernel<Sum>", 1, {2 * N * C, N * C});
+  ledger.streams("layer_norm_forward_kernel<RowsInMemory>", L + 1, {N * C + 2 * C, N * C + 2 * N});
+  ledger.streams("layer_norm_forward_kernel<RowsOfSums>", L, {2 * N * C + 2 * C, 2 * N * C + 2 * N});
+  for (const char* kernel : {"attention_forward_kernel", "attention_forward_bf16_kernel"})
+    ledger.works(kernel, L, {3 * N * C, N * C + N * heads});
   ledger.streams("add_bias_kernel", L, {N * C + C, N * C});
-  ledger.streams("add_bias_kernel", 2 * L, {N * E + E, N * E});
   ledger.streams("add_bias_kernel", 1, {N * V + V, N * V});
-  ledger.streams("elementwise_kernel<Drop>", L, {(N + R) * C, (N + R) * C});
+  ledger.works("router_logits_forward_kernel", L, {N * C + 2 * E * C + 2 * E, 2 * N * E});
   ledger.works("gating_forward_kernel", L, {2 * N * E, 2 * R + N * E});
   ledger.works("plan_one_run_kernel", L, {R, 2 * R + 2 * E + 1});
-  ledger.streams("gather_forward_kernel", L, {R + N * C, R * C});
-  ledger.works("grouped_linear_forward_kernel", L, {R * C + E * H * C + E * H + E + 1, R * H});
+  ledger.works("grouped_linear_forward_kernel", L, {N * C + R + E * H * C + E * H + E + 1, R * H});
   ledger.works("grouped_linear_forward_kernel", L, {R * H + E * C * H + E * C + E + 1, R * C});
-  ledger.streams("combine_forward_kernel", L, {R * C + 2 * R, N * C});
+  ledger.streams("combine_forward_kernel", L, {(R + N) * C + 2 * R, N * C});
   ledger.works("cross_entropy_forward_kernel", 1, {N * V + N, 2 * N});
   ledger.works("mean_kernel<Term>", 1, {N, 1});
 }
@@ -52,20 +54,19 @@ void add_backward(Ledger& ledger, const Sizes& s) {
   const auto& [L, T, N, C, H, E, R, V, heads, parameters, symbols] = s;
   ledger.works("cross_entropy_backward_kernel", 1, {2 * N * V + 2 * N + 1, N * V});
   ledger.streams("column_sums_kernel<RowsOf>", L, {N * C + C, C});
-  ledger.streams("column_sums_kernel<RowsOf>", 2 * L, {N * E + E, E});
   ledger.streams("column_sums_kernel<RowsOf>", 1, {N * V + V, V});
-  ledger.streams("layer_norm_backward_kernel", 2 * L + 1, {3 * N * C + C + 2 * N, N * C});
-  ledger.streams("elementwise_kernel<SumBoth>", 2 * L + 1, {3 * N * C, 2 * N * C});
-  ledger.streams("elementwise_kernel<AddDropped>", L, {2 * (N + R) * C, (N + R) * C});
-  ledger.works("attention_dq_kernel", L, {6 * N * C + N * heads, N * C + N * heads});
-  ledger.works("attention_dkv_kernel", L, {6 * N * C + 2 * N * heads, 2 * N * C});
-  ledger.streams("combine_backward_kernel", L, {(2 * R + N) * C + 3 * R, R * C + R});
-  ledger.works("grouped_linear_dx_kernel", L, {R * C + E * C * H + R * H + E + 1, R * H});
-  ledger.works("grouped_linear_dx_kernel", L, {2 * R * H + E * H * C + R * C + E + 1, R * C});
-  ledger.works("grouped_linear_dweight_kernel", L,
-               {R * C + R * H + E * C * H + E * C + E + 1, E * C * H + E * C});
-  ledger.works("grouped_linear_dweight_kernel", L,
-               {2 * R * H + R * C + E * H * C + E * H + E + 1, E * H * C + E * H});
+  ledger.streams("layer_norm_backward_kernel<AddToDx>", L + 1, {3 * N * C + C + 2 * N, N * C});
+  ledger.streams("layer_norm_backward_kernel<AddToBoth>", L, {5 * N * C + C + 2 * N, 2 * N * C});
+  ledger.streams("elementwise_kernel<SumBoth>", 1, {3 * N * C, 2 * N * C});
+  for (const char* kernel : {"attention_backward_kernel", "attention_backward_bf16_kernel"})
+    ledger.works(kernel, L, {8 * N * C + N * heads, 3 * N * C});
+  ledger.streams("combine_backward_kernel", L, {2 * (R + N) * C + 3 * R, (R + N) * C + R});
+  ledger.works("grouped_linear_backward_kernel", L,
+               {R * C + 2 * R * H + 2 * E * C * H + E * C + E + 1, R * H + E * C * H + E * C});
+  ledger.works("grouped_linear_backward_kernel", L,
+               {2 * R * H + N * C + R + 2 * E * H * C + E * H + E + 1, R * C + E * H * C + E * H});
+  ledger.works("router_logits_backward_kernel", L,
+               {2 * N * E + 2 * N * C + 4 * E * C + 2 * E, N * C + 2 * E * C + 2 * E});
   ledger.streams("gather_backward_kernel", L, {R * C + R + N * C, N * C});
   ledger.works("gating_backward_kernel", L, {7 * R, 2 * R});
   ledger.works("embedding_backward_kernel", 1, {N + N * C + symbols * C, symbols * C});
@@ -97,7 +98,9 @@ std::map<std::string, LeastTraffic> least_traffic(const ModelConfig& c, int64_t 
 
 std::string traffic_name(std::string_view kernel) {
   const std::string_view name = kernel.substr(0, kernel.find('<'));
-  if (name != "elementwise_kernel" && name != "column_sums_kernel" && name != "mean_kernel")
+  const auto named_by_argument = {"elementwise_kernel", "column_sums_kernel", "mean_kernel",
+                                  "layer_norm_forward_kernel", "layer_norm_backward_kernel"};
+  if (std::find(named_by_argument.begin(), named_by_argument.end(), name) == named_by_argument.end())
     return std::string(name);
   // What is computed is the last argument, without its namespaces.
   std::string_view last = kernel.substr(0, kernel.rfind('>'));

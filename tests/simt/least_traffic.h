@@ -21,8 +21,9 @@ struct LeastTraffic {
 // results, as the partial sums of a norm, are left out.
 std::map<std::string, LeastTraffic> least_traffic(const ModelConfig&, int64_t batch, int64_t symbols);
 
-// "layer_norm_forward_kernel" of layer_norm_forward_kernel<1>: all instances of a kernel are one, but where
-// the template argument is what is computed: "elementwise_kernel<Sum>" of elementwise_kernel<2, 1, Sum>.
+// "attention_forward_kernel" of attention_forward_kernel<Tile<16, 32, 32>>: all instances of a kernel are
+// one, but where the template argument is what is computed: "elementwise_kernel<Sum>" of
+// elementwise_kernel<2, 1, Sum>.
 std::string traffic_name(std::string_view kernel);
 
 }  // namespace moe::test
