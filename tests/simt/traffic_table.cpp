@@ -45,7 +45,7 @@ Corpus random_text(int64_t symbols) {
 int64_t symbols_of(const ModelConfig& c, const TrainConfig& t, const Corpus& corpus, int64_t step) {
   const Tensor tokens = Tensor::empty({t.batch_size, c.block_size}, DType::i32);
   const Tensor targets = Tensor::empty(tokens.shape(), DType::i32);
-  draw_sequences(corpus.train(Device::cpu),
+  draw_sequences(corpus.tensor(Device::cpu).rows(0, corpus.training_ids()),
                  rng_address(static_cast<uint64_t>(t.seed), step, Draw::train_batch), 0, tokens, targets);
   const auto ids = tokens.span<int32_t>();
   return static_cast<int64_t>(std::set<int32_t>(ids.begin(), ids.end()).size());
