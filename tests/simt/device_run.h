@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "core/cuda_graph.h"
 #include "model/trainer.h"
 #include "tests/run_fixture.h"
 #include "tests/simt/executor/watch.h"
@@ -18,8 +19,10 @@ inline int64_t compared_steps() {
 #endif
 }
 
-// A model with its trainer, and what happened to them.
+// A model with its trainer, and what happened to them. As in the programs, all but the steps runs on the
+// default stream, which waits for that of the steps; the tests' own stream would not.
 struct DeviceRun {
+  cuda::StreamScope default_stream{nullptr};
   TrainConfig train;
   Corpus corpus = grammar(2000);
   MoeLm model;

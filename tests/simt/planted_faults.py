@@ -132,7 +132,7 @@ ROUTER = [
     Fault("expert and logit of different lanes", "gating_forward_kernel", "gating", "kernels/routing/rows.cuh",
           "__shfl_xor_sync(~0u, best.expert, offset)", "__shfl_xor_sync(~0u, best.expert, 1)"),
     Fault("the noise of the next logit", "gating_forward_kernel", "gating", "kernels/routing/rows.cuh",
-          "random_normal(noise.rng, static_cast<uint64_t>(i))", "random_normal(noise.rng, static_cast<uint64_t>(i + 1))"),
+          "random_normal(resolved(noise.rng), static_cast<uint64_t>(i))", "random_normal(resolved(noise.rng), static_cast<uint64_t>(i + 1))"),
     Fault("a group without a token works on one", "gating_forward_kernel", "gating", in_folder("gating"),
           "at.token < s.tokens ? E : 0", "at.token <= s.tokens ? E : 0"),
     Fault("gates relative to the last choice, not to the first", "gating_forward_kernel", "gating", in_folder("gating"),
