@@ -149,7 +149,7 @@ TEST_CASE("a step's seeds, sums and outcome on the GPU are the CPU's", "[cuda][t
     memory.inputs.moment = {99, 4};
     memory.grad_norm = 7;
     memory.history = {1.5, 0.2, 500, 2, false};
-    const auto n = static_cast<size_t>(layers * experts);
+    const auto n = static_cast<size_t>(layers) * static_cast<size_t>(experts);
     std::vector<int64_t> assigned(n, -1), kept(n, -1);
     std::vector<RngMoment> moments(3);
     const Tensor gmemory = on_gpu(words_of(memory)), gassigned = on_gpu(assigned), gkept = on_gpu(kept),

@@ -9,19 +9,6 @@
 namespace moe::test {
 namespace {
 
-simt::Counters operator-(simt::Counters a, const simt::Counters& b) {
-  a.kernels -= b.kernels;
-  a.products -= b.products;
-  a.fills -= b.fills;
-  a.graph_launches -= b.graph_launches;
-  a.host_syncs -= b.host_syncs;
-  a.allocations -= b.allocations;
-  a.frees -= b.frees;
-  a.bytes_to_device -= b.bytes_to_device;
-  a.bytes_to_host -= b.bytes_to_host;
-  return a;
-}
-
 // What work enters and does, all of it done.
 template <class Work>
 simt::Counters cost_of(DeviceRun& run, Work work) {
