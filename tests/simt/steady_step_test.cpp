@@ -70,7 +70,7 @@ TEST_CASE("a steady step is one graph: no wait, no allocation, a few bytes to th
 }
 
 TEST_CASE("a host that is far ahead waits for the oldest step, and hears of all in order",
-          "[simt][training]") {
+          "[simt][training][host]") {
   DeviceRun run(device_config(RouterKind::topk), device_training(RouterKind::topk), Device::cuda);
   constexpr int64_t kSteps = 2 * GpuSteps::kMostAhead + 3;
   for (int64_t i = 0; i < kSteps; ++i) run.trainer.enter(i);
@@ -99,7 +99,7 @@ TEST_CASE("a look at the routing every so many steps costs the steps between not
 
 // Launches do not depend on the widths, so narrow layers stand for the default model's.
 TEST_CASE("a step of the default model's layers, heads and experts is at most 230 launches, a layer 28",
-          "[simt][training]") {
+          "[simt][training][host]") {
   const simt::Counters step = cost_of_a_step(8), half = cost_of_a_step(4);
   const auto launches = [](const simt::Counters& c) { return c.kernels + c.products; };
   const uint64_t layer = (launches(step) - launches(half)) / 4;

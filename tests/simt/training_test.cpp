@@ -114,7 +114,8 @@ TEST_CASE("training in tf32 and bf16 keeps to the losses of fp32 as closely as r
   }
 }
 
-TEST_CASE("an evaluation on the GPU is the CPU's, of samples and of the whole split", "[simt][training]") {
+TEST_CASE("an evaluation on the GPU is the CPU's, of samples and of the whole split",
+          "[simt][training][host]") {
   for (const bool full : {false, true}) {
     ModelConfig c = device_config(RouterKind::noisy_topk);
     TrainConfig t = device_training(RouterKind::noisy_topk);
