@@ -84,9 +84,10 @@ class Row {
   float x_[kPieces > 0 ? kPieces : 1][4];
 };
 
-// rows.template row<kPieces>(n, dim, vectors): row n as this lane sees it.
+// rows.template row<kPieces>(n, dim, vectors): row n as this lane sees it. Two blocks a processor at least:
+// left to itself, the compiler saves registers and spills.
 template <int kPieces, class Rows>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 2)
     layer_norm_forward_kernel(LayerNormShape s, float eps, bool vectors, Rows rows, const float* gain,
                               const float* bias, float* y, float* mean, float* rstd) {
   const int64_t n = global_warp();
@@ -170,8 +171,8 @@ __device__ void backward_row(const Backward<Gradient>& a, int64_t n,
   });
 }
 
-// partial [blocks, 2, C]: each block's sums for dgain and dbias, over `run` rows. Two blocks a processor at
-// least: left to itself, the compiler saves registers and spills.
+// partial [blocks, 2, C]: each block's sums for dgain and dbias, over `run` rows. Two blocks a processor as
+// above.
 template <int kPieces, class Gradient>
 __global__ void __launch_bounds__(kThreads, 2)
     layer_norm_backward_kernel(Backward<Gradient> a, int64_t run, float* partial) {
