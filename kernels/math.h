@@ -69,6 +69,11 @@ WideVec<T> load_wide(const T* p) {
 }
 
 template <class T>
+WideVec<T> broadcast_wide(T x) {
+  return x - WideVec<T>{};  // as broadcast
+}
+
+template <class T>
 void store(T* p, Vec<T> v) {
   std::memcpy(p, &v, sizeof v);
 }

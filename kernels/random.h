@@ -113,6 +113,17 @@ inline const uint32_t* random_fill(const RngAddress& rng, uint64_t first, int64_
   return memory + skip;
 }
 
+// put(i, dropout of value(i)) for i < n, of which element i takes draws[i].
+template <class T, class Value, class Put>
+void each_kept(int64_t n, const DropRule& rule, const uint32_t* draws, Value value, Put put) {
+  const T scale = static_cast<T>(rule.scale);
+  const uint32_t threshold = rule.threshold;
+  for (int64_t i = 0; i < n; ++i) {
+    const T kept = value(i) * scale;
+    put(i, draws[i] >= threshold ? kept : T(0));
+  }
+}
+
 // The draws of kDrawRows rows side by side, four columns at a time: row r's columns are draws first +
 // r*stride, and so on, of the stream.
 inline constexpr int kDrawRows = detail::kBatchBlocks;

@@ -38,6 +38,16 @@ void update(const Factors<T> f, int64_t n, T* __restrict value, T* __restrict gr
   }
 }
 
+template <class T>
+void clear_gradients(std::span<const AdamWSegment<T>> segments) {
+  const std::span<const Block> blocks = cut_into_blocks(segments);
+  parallel_for(static_cast<int64_t>(blocks.size()), [&](int64_t task) {
+    const Block& b = blocks[static_cast<size_t>(task)];
+    T* const grad = segments[b.segment].grad;
+    std::fill(grad + b.begin, grad + b.end, T(0));
+  });
+}
+
 }  // namespace
 
 template <class T>
@@ -48,16 +58,6 @@ void adamw(const AdamWOptions& options, std::span<const AdamWSegment<T>> segment
     const AdamWSegment<T>& s = segments[b.segment];
     update(Factors<T>(options, s.step), b.end - b.begin, s.value + b.begin, s.grad + b.begin, s.m + b.begin,
            s.v + b.begin);
-  });
-}
-
-template <class T>
-void clear_gradients(std::span<const AdamWSegment<T>> segments) {
-  const std::span<const Block> blocks = cut_into_blocks(segments);
-  parallel_for(static_cast<int64_t>(blocks.size()), [&](int64_t task) {
-    const Block& b = blocks[static_cast<size_t>(task)];
-    T* const grad = segments[b.segment].grad;
-    std::fill(grad + b.begin, grad + b.end, T(0));
   });
 }
 

@@ -20,13 +20,9 @@ void each_dropped(int64_t n, int64_t dim, const DropRule& rule, const RngAddress
     for (int64_t c = 0; c < dim; ++c) put(c, x[c]);
     return;
   }
-  const uint32_t *const draws = random_fill(rng, static_cast<uint64_t>(n * dim), dim, memory),
-                        threshold = rule.threshold;
-  const T scale = static_cast<T>(rule.scale);
-  for (int64_t c = 0; c < dim; ++c) {
-    const T kept = x[c] * scale;
-    put(c, draws[c] >= threshold ? kept : T(0));
-  }
+  const uint32_t* const draws = random_fill(rng, static_cast<uint64_t>(n * dim), dim, memory);
+  each_kept<T>(
+      dim, rule, draws, [=](int64_t c) { return x[c]; }, put);
 }
 
 }  // namespace

@@ -47,9 +47,7 @@ struct QueryBlock {
   template <class T>
   WideVec<T> seen(int64_t j, WideVec<T> x, T other) const {
     if (j <= first) return x;
-    WideVec<T> lane;
-    for (int l = 0; l < kWideLanes; ++l) lane[l] = static_cast<T>(l);
-    return lane >= static_cast<T>(j - first) ? x : other - WideVec<T>{};
+    return lanes_from<T>(j - first) ? x : broadcast_wide(other);
   }
 
   int64_t first, count, keys;
@@ -163,7 +161,7 @@ void head_forward(const Head& head, const T* qkv, T* cache, T* y, T* lse) {
              head.stride(), query);
     score(head, block, key, query, weight);
     constexpr T kNothing = -std::numeric_limits<T>::infinity();
-    WideVec<T> most = kNothing - WideVec<T>{}, total{};
+    WideVec<T> most = broadcast_wide(kNothing), total{};
     for (int64_t j = 0; j < block.keys; ++j) {
       const WideVec<T> x = block.seen(j, load_wide(weight + j * kWideLanes), kNothing);
       store(weight + j * kWideLanes, x);

@@ -9,6 +9,14 @@
 
 namespace moe::kernels::cpu {
 
+// Which lanes are n or higher.
+template <class T>
+auto lanes_from(int64_t n) {
+  WideVec<T> lane;
+  for (int l = 0; l < kWideLanes; ++l) lane[l] = static_cast<T>(l);
+  return lane >= static_cast<T>(n);
+}
+
 // c[m][lane] = sum over x < n of a[m*row + x*step] * b[x][lane], added to what is there with `accumulate`.
 // The terms from `all` on are those of some lanes only: lane l has the terms x < all + l. Left out, not
 // multiplied by zero, since 0 * x is not always 0.
@@ -40,15 +48,13 @@ void lane_tile(const LaneProduct<T>& p, int64_t m) {
   for (; x < all; ++x, a += p.step, b += p.b_stride) {
     const WideVec<T> factor = load_wide(b);
 #pragma GCC unroll 8
-    for (int i = 0; i < M; ++i) sum[i] = fma(a[i * p.row] - WideVec<T>{}, factor, sum[i]);
+    for (int i = 0; i < M; ++i) sum[i] = fma(broadcast_wide(a[i * p.row]), factor, sum[i]);
   }
-  WideVec<T> lane;
-  for (int l = 0; l < kWideLanes; ++l) lane[l] = static_cast<T>(l);
   for (; x < p.n; ++x, a += p.step, b += p.b_stride) {
     const WideVec<T> factor = load_wide(b);
-    const auto has = lane > static_cast<T>(x - all);
+    const auto has = lanes_from<T>(x - all + 1);
 #pragma GCC unroll 8
-    for (int i = 0; i < M; ++i) sum[i] = has ? fma(a[i * p.row] - WideVec<T>{}, factor, sum[i]) : sum[i];
+    for (int i = 0; i < M; ++i) sum[i] = has ? fma(broadcast_wide(a[i * p.row]), factor, sum[i]) : sum[i];
   }
 #pragma GCC unroll 8
   for (int i = 0; i < M; ++i) store(p.c + (m + i) * p.c_stride, sum[i]);

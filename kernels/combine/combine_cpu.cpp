@@ -21,7 +21,7 @@ int64_t tokens_per_task(const CombineShape& s) {
 template <class T>
 class RowDropout {
  public:
-  explicit RowDropout(const CombineShape& s) : s_(s), scale_(static_cast<T>(s.drop.scale)) {
+  explicit RowDropout(const CombineShape& s) : s_(s) {
     if (!s.drop.drops()) return;
     memory_ = thread_scratch<uint32_t>(s.dim + kDrawSlack);
     dropped_ = thread_scratch<T>(s.dim);
@@ -33,31 +33,21 @@ class RowDropout {
   const T* of(const T* row) const {
     if (!s_.drop.drops()) return row;
     T* const dropped = dropped_;
-    each_kept([=](int64_t c) { return row[c]; }, [=](int64_t c, T v) { dropped[c] = v; });
+    each_kept<T>(
+        s_.dim, s_.drop, draws_, [=](int64_t c) { return row[c]; }, [=](int64_t c, T v) { dropped[c] = v; });
     return dropped;
   }
   // to[c] += g * dy[c], where kept.
   void add_gradient(T g, const T* dy, T* to) const {
     if (s_.drop.drops())
-      each_kept([=](int64_t c) { return g * dy[c]; }, [=](int64_t c, T v) { to[c] += v; });
+      each_kept<T>(
+          s_.dim, s_.drop, draws_, [=](int64_t c) { return g * dy[c]; }, [=](int64_t c, T v) { to[c] += v; });
     else
       for (int64_t c = 0; c < s_.dim; ++c) to[c] += g * dy[c];
   }
 
  private:
-  // put(c, value(c) scaled where kept, else 0)
-  template <class Value, class Put>
-  void each_kept(Value value, Put put) const {
-    const T scale = scale_;
-    const uint32_t *const draws = draws_, threshold = s_.drop.threshold;
-    for (int64_t c = 0, dim = s_.dim; c < dim; ++c) {
-      const T scaled = value(c) * scale;
-      put(c, draws[c] >= threshold ? scaled : T(0));
-    }
-  }
-
   const CombineShape& s_;
-  T scale_;
   uint32_t* memory_ = nullptr;
   T* dropped_ = nullptr;
   const uint32_t* draws_ = nullptr;

@@ -28,11 +28,10 @@ void for_each_piece(int64_t n, const RngAddress& rng, Body body) {
 template <class T>
 void dropout_forward(int64_t n, DropRule rule, const RngAddress& rng, const T* x, T* y) {
   for_each_piece(n, rng, [=](int64_t begin, int64_t count, const uint32_t* draws) {
-    const T scale = static_cast<T>(rule.scale);
-    for (int64_t i = 0; i < count; ++i) {
-      const T kept = x[begin + i] * scale;
-      y[begin + i] = draws[i] >= rule.threshold ? kept : T(0);
-    }
+    const T* const from = x + begin;
+    T* const to = y + begin;
+    each_kept<T>(
+        count, rule, draws, [=](int64_t i) { return from[i]; }, [=](int64_t i, T v) { to[i] = v; });
   });
 }
 
@@ -40,11 +39,10 @@ template <class T>
 void dropout_backward(int64_t n, DropRule rule, const RngAddress& rng, const T* dy, T* dx) {
   if (!dx) return;
   for_each_piece(n, rng, [=](int64_t begin, int64_t count, const uint32_t* draws) {
-    const T scale = static_cast<T>(rule.scale);
-    for (int64_t i = 0; i < count; ++i) {
-      const T kept = dy[begin + i] * scale;
-      dx[begin + i] += draws[i] >= rule.threshold ? kept : T(0);
-    }
+    const T* const from = dy + begin;
+    T* const to = dx + begin;
+    each_kept<T>(
+        count, rule, draws, [=](int64_t i) { return from[i]; }, [=](int64_t i, T v) { to[i] += v; });
   });
 }
 
