@@ -23,13 +23,6 @@ namespace {
 
 using namespace attention;
 
-struct Arguments {
-  AttentionShape s;
-  bool vectors;
-  const float *qkv, *y, *lse, *dy;
-  float* dqkv;
-};
-
 // Where a lane's scores lie: queries i .. i+kRows-1, keys j .. j+kColumns-1.
 struct At {
   int64_t head, i, j;
@@ -38,8 +31,8 @@ struct At {
 // Of this lane's scores: p[r][c], the weight before dropout, becomes w, and ds the gradient of the score.
 // query, dout: tiles of queries and dy; key, value: tiles of keys and values; delta of this lane's queries.
 template <class T>
-__device__ void score_gradients(const Arguments& a, const Lane& lane, const At& at, const float* query,
-                                const float* dout, const float* key, const float* value,
+__device__ void score_gradients(const BackwardArguments& a, const Lane& lane, const At& at,
+                                const float* query, const float* dout, const float* key, const float* value,
                                 const float (&delta)[T::kRows], float (&w)[T::kRows][T::kColumns],
                                 float (&ds)[T::kRows][T::kColumns]) {
   const AttentionShape& s = a.s;
@@ -89,7 +82,7 @@ struct BackwardMemory {
 // The rows of an array [B*T, C] or of a third of one [B*T, 3C] that belong to a head.
 struct Rows {
   HeadRows query, key, value, dout, y;
-  __device__ Rows(const Arguments& a, const Head& head)
+  __device__ Rows(const BackwardArguments& a, const Head& head)
       : query(head.of_qkv(a.s, a.qkv, a.s.tokens, a.s.tokens, 0, a.vectors)),
         key(head.of_qkv(a.s, a.qkv, a.s.tokens, a.s.tokens, 1, a.vectors)),
         value(head.of_qkv(a.s, a.qkv, a.s.tokens, a.s.tokens, 2, a.vectors)),
@@ -110,7 +103,7 @@ __device__ void query_deltas(const Lane& lane, const Rows& rows, int64_t i, floa
 }
 
 template <class T>
-__device__ void dq_block(const Arguments& a, BackwardMemory<T>* memory) {
+__device__ void dq_block(const BackwardArguments& a, BackwardMemory<T>* memory) {
   const Lane lane;
   const Head head(a.s);
   const Rows rows(a, head);
@@ -151,7 +144,7 @@ __device__ void dq_block(const Arguments& a, BackwardMemory<T>* memory) {
 }
 
 template <class T>
-__device__ void dkv_block(const Arguments& a, BackwardMemory<T>* memory) {
+__device__ void dkv_block(const BackwardArguments& a, BackwardMemory<T>* memory) {
   constexpr int kRows = T::kKeys / (kWarps * kLanesY);  // keys a lane owns
   const Lane lane;
   const Head head(a.s);
@@ -197,7 +190,7 @@ __device__ void dkv_block(const Arguments& a, BackwardMemory<T>* memory) {
 
 // Two blocks a processor at least, as in forward: so the compiler has registers enough.
 template <class ForQueries, class ForKeys>
-__global__ void __launch_bounds__(kThreads, 2) attention_backward_kernel(Arguments a) {
+__global__ void __launch_bounds__(kThreads, 2) attention_backward_kernel(BackwardArguments a) {
   DYNAMIC_SHARED(unsigned char, memory);
   if (blockIdx.z == 0)
     dq_block<ForQueries>(a, reinterpret_cast<BackwardMemory<ForQueries>*>(memory));
@@ -206,7 +199,7 @@ __global__ void __launch_bounds__(kThreads, 2) attention_backward_kernel(Argumen
 }
 
 template <class ForQueries, class ForKeys>
-void backward(const Arguments& a, Stream stream) {
+void backward(const BackwardArguments& a, Stream stream) {
   static_assert(ForQueries::kQueries == ForKeys::kKeys);
   const auto heads = static_cast<unsigned>(a.s.batch * a.s.heads);
   gpu::launch<attention_backward_kernel<ForQueries, ForKeys>>(
@@ -224,7 +217,7 @@ void attention_backward(const AttentionShape& s, const float* qkv, const float* 
     moe::cuda::refuse("attention: heads wider than 128 channels do not run on the GPU");
   if (moe::cuda::usable_precision() == Precision::bf16)
     return attention_backward_bf16(s, qkv, y, lse, dy, dqkv, stream);
-  const Arguments a{s, in_vectors(s.dim, qkv, y, dy, dqkv), qkv, y, lse, dy, dqkv};
+  const BackwardArguments a{s, in_vectors(s.dim, qkv, y, dy, dqkv), qkv, y, lse, dy, dqkv};
   if (s.dim <= 16) return backward<Tile<16, 32, 32>, Tile<16, 32, 32>>(a, stream);
   if (s.dim <= 32) return backward<Tile<32, 32, 32>, Tile<32, 32, 32>>(a, stream);
   if (s.dim <= 64) return backward<Tile<64, 32, 32>, Tile<64, 32, 32>>(a, stream);

@@ -18,13 +18,6 @@ namespace {
 
 using namespace attention;
 
-struct TensorArguments {
-  AttentionShape s;
-  bool vectors;
-  const float *qkv, *y, *lse, *dy;
-  float* dqkv;
-};
-
 // What both kinds of blocks keep in shared memory: the rows they own, those they walk through, and of every
 // query among them lse and delta.
 template <class T>
@@ -38,7 +31,7 @@ struct TensorMemory {
 // lse and delta = dy . y of the queries first .. first+count-1: four neighbouring lanes share one. Queries
 // that do not exist get an lse that makes every weight 0.
 template <class T>
-__device__ void load_query_numbers(const TensorArguments& a, const Head& head, int64_t first, int count,
+__device__ void load_query_numbers(const BackwardArguments& a, const Head& head, int64_t first, int count,
                                    TensorMemory<T>& memory) {
   const HeadRows y = head.of_rows(a.s, a.y, a.vectors), dy = head.of_rows(a.s, a.dy, a.vectors);
   for (int r = threadIdx.x / 4; r < count; r += T::kThreads / 4) {  // whole warps
@@ -68,7 +61,7 @@ __device__ inline void score_gradient(const AttentionShape& s, bool keep, float 
 }
 
 template <class T>
-__device__ void dq_block(const TensorArguments& a, TensorMemory<T>& memory) {
+__device__ void dq_block(const BackwardArguments& a, TensorMemory<T>& memory) {
   const ScoreLane at;
   const Head head(a.s);
   const int64_t tokens = a.s.tokens, tile = (gridDim.y - 1 - blockIdx.y) * int64_t{T::kRows};
@@ -119,7 +112,7 @@ __device__ void dq_block(const TensorArguments& a, TensorMemory<T>& memory) {
 }
 
 template <class T>
-__device__ void dkv_block(const TensorArguments& a, TensorMemory<T>& memory) {
+__device__ void dkv_block(const BackwardArguments& a, TensorMemory<T>& memory) {
   const ScoreLane at;
   const Head head(a.s);
   const int64_t tokens = a.s.tokens, tile = blockIdx.y * int64_t{T::kRows};
@@ -173,7 +166,7 @@ __device__ void dkv_block(const TensorArguments& a, TensorMemory<T>& memory) {
 
 // Two blocks a processor at least: left to itself, the compiler saves registers and spills.
 template <class T>
-__global__ void __launch_bounds__(T::kThreads, 2) attention_backward_bf16_kernel(TensorArguments a) {
+__global__ void __launch_bounds__(T::kThreads, 2) attention_backward_bf16_kernel(BackwardArguments a) {
   DYNAMIC_SHARED(TensorMemory<T>, memory);
   if (blockIdx.z == 0)
     dq_block<T>(a, *memory);
@@ -185,7 +178,7 @@ __global__ void __launch_bounds__(T::kThreads, 2) attention_backward_bf16_kernel
 
 void attention_backward_bf16(const AttentionShape& s, const float* qkv, const float* y, const float* lse,
                              const float* dy, float* dqkv, Stream stream) {
-  const TensorArguments a{s, in_vectors(s.dim, qkv, y, dy, dqkv), qkv, y, lse, dy, dqkv};
+  const BackwardArguments a{s, in_vectors(s.dim, qkv, y, dy, dqkv), qkv, y, lse, dy, dqkv};
   with_tensor_tile(s.dim, s.tokens, [&]<class T>() {
     gpu::launch<attention_backward_bf16_kernel<T>>(
         {dim3(static_cast<unsigned>(s.batch * s.heads), blocks_for(s.tokens, T::kRows), 2), T::kThreads,

@@ -135,13 +135,16 @@ __device__ void add_weighted(const typename T::Scores& weight, const PairRows<T,
 // kernels/attention/attention.h. A block of the cipher has the draws of four neighbouring keys. There are 32
 // such fours in the part: each lane takes one of them, and hands out what others need.
 //
+__device__ inline unsigned keep_bits(const AttentionShape& s, int64_t head, int64_t i, int64_t j) {
+  bool keep[4];
+  draw_keep(s, head, i, j, keep);
+  return keep[0] | keep[1] << 1 | keep[2] << 2 | keep[3] << 3;
+}
 // Rows are queries from i on, columns keys from j on. A pair of lanes has four keys of rows g and g + 8.
 __device__ inline unsigned keep_by_query(const AttentionShape& s, int64_t head, int64_t i, int64_t j) {
   const ScoreLane at;
   const int odd = at.t % 2;
-  bool keep[4];
-  draw_keep(s, head, i + at.g + 8 * odd, j + at.t / 2 * 4, keep);
-  const unsigned mine = keep[0] | keep[1] << 1 | keep[2] << 2 | keep[3] << 3;
+  const unsigned mine = keep_bits(s, head, i + at.g + 8 * odd, j + at.t / 2 * 4);
   const unsigned other = __shfl_xor_sync(~0u, mine, 1);
   const unsigned upper = odd ? other : mine, lower = odd ? mine : other;
   return (upper >> 2 * odd & 3) | (lower >> 2 * odd & 3) << 2;
@@ -149,9 +152,8 @@ __device__ inline unsigned keep_by_query(const AttentionShape& s, int64_t head, 
 // Rows are keys from j on, columns queries from i on.
 __device__ inline unsigned keep_by_key(const AttentionShape& s, int64_t head, int64_t i, int64_t j) {
   const ScoreLane at;
-  bool keep[4];
-  draw_keep(s, head, i + at.g, j + 4 * at.t, keep);  // lane 4 q + f has query q, the f-th four keys
-  const unsigned mine = keep[0] | keep[1] << 1 | keep[2] << 2 | keep[3] << 3;
+  // Lane 4 q + f has query q, the f-th four keys.
+  const unsigned mine = keep_bits(s, head, i + at.g, j + 4 * at.t);
   unsigned bits = 0;
 #pragma unroll
   for (int e = 0; e < 4; ++e) {

@@ -52,6 +52,14 @@ struct HeadRows {
   bool vectors;
 };
 
+// What the kernels of backward are given; kernels/attention/attention.h.
+struct BackwardArguments {
+  AttentionShape s;
+  bool vectors;
+  const float *qkv, *y, *lse, *dy;
+  float* dqkv;
+};
+
 // to[place(r)][0..kDim) = factor * row first + r, for kCount rows; zeros for what does not exist.
 template <class T, int kCount, bool kPlaced>
 __device__ void load_rows(const HeadRows& h, int64_t first, float factor, float* to) {

@@ -1,16 +1,16 @@
 #pragma once
 // A linear layer per expert, over rows sorted by expert:
 //
-//   h[r] = rows[r] weight[e]^T + bias[e]   for r in [offsets[e], offsets[e+1])    rows [R, in], h and y [R,
-//   out] y[r] = h[r], max(0, h[r]) with relu, h[r] * sigmoid(h[r]) with silu y[r] = 0 for r in
-//   [offsets[experts], R)
+//   h[r] = rows[r] weight[e]^T + bias[e]     for r in [offsets[e], offsets[e+1])
+//   y[r] = h[r], or max(0, h[r]) with relu, or h[r] * sigmoid(h[r]) with silu
+//   y[r] = 0                                 for r in [offsets[experts], R)
 //
-// rows is x itself, or rows[r] = x[assignment[r] / topk], gathered on the way. weight [experts, out, in],
-// bias [experts, out]. Backward adds, with the rows of one expert each:
+// rows [R, in], h and y [R, out]. rows is x itself, or rows[r] = x[assignment[r] / topk], gathered on the
+// way. weight [experts, out, in], bias [experts, out]. Backward adds, with the rows of one expert each:
 //   dh = dy times the slope of the epilogue: with relu 1 where y > 0, else 0; with silu its derivative at h
 //   drows = dh weight[e]     dweight[e] += dh^T rows     dbias[e] += the column sums of dh
-//   dx += drows, or dx[n] += sum over j < topk of drows[row[n,j]], j ascending, dropped ones (row < 0) left
-//   out
+//   dx += drows, or dx[n] += sum over j < topk of drows[row[n,j]], j ascending, without dropped ones (row <
+//   0)
 // It does not look at the rows behind offsets[experts] and gives nothing to them; an expert without rows gets
 // nothing added. bias may be nullptr; so may each gradient that is not needed.
 

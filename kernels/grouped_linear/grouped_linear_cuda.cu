@@ -149,6 +149,10 @@ struct Backward {
   GroupedGradients<float> g;
   float* drows;                              // written where rows are gathered; added to where it is dx
   unsigned row_blocks, in_tiles, out_tiles;  // tiles of rows, 0 without drows; of columns
+
+  // Blocks of the first kind, and tiles of columns of the second: 1 for db alone.
+  MOE_HOST_DEVICE unsigned of_rows() const { return row_blocks * in_tiles; }
+  MOE_HOST_DEVICE unsigned column_tiles() const { return g.dweight && in_tiles > 0 ? in_tiles : 1; }
 };
 
 template <class Tile, bool kGathered, Epilogue kind>
@@ -176,7 +180,7 @@ __device__ void input_gradient(const Backward& b, unsigned block, typename Tile:
 template <class Tile, bool kGathered, Epilogue kind>
 __device__ void weight_gradient(const Backward& b, unsigned block, typename Tile::Memory& memory) {
   const GroupedLinearShape& s = b.s;
-  const unsigned column_tiles = b.g.dweight && b.in_tiles > 0 ? b.in_tiles : 1;  // 1: for db alone
+  const unsigned column_tiles = b.column_tiles();
   const int64_t e = block / column_tiles / b.out_tiles, first = offset_of(s, b.where.offsets, e),
                 rows = offset_of(s, b.where.offsets, e + 1) - first;
   if (rows == 0) return;
@@ -203,20 +207,18 @@ __device__ void weight_gradient(const Backward& b, unsigned block, typename Tile
 template <class Tile, bool kGathered, Epilogue kind>
 __global__ void __launch_bounds__(kTileThreads, 2) grouped_linear_backward_kernel(Backward b) {
   SHARED(memory, typename Tile::Memory);
-  const unsigned of_rows = b.row_blocks * b.in_tiles;
-  if (blockIdx.x < of_rows)
+  if (blockIdx.x < b.of_rows())
     input_gradient<Tile, kGathered, kind>(b, blockIdx.x, memory);
   else
-    weight_gradient<Tile, kGathered, kind>(b, blockIdx.x - of_rows, memory);
+    weight_gradient<Tile, kGathered, kind>(b, blockIdx.x - b.of_rows(), memory);
 }
 
 template <class Tile, bool kGathered, Epilogue kind>
 void backward(const Backward& b, Stream stream) {
-  const unsigned columns = b.g.dweight && b.in_tiles > 0 ? b.in_tiles : 1;
   const unsigned of_weights =
-      b.g.dweight || b.g.dbias ? columns * b.out_tiles * static_cast<unsigned>(b.s.experts) : 0;
+      b.g.dweight || b.g.dbias ? b.column_tiles() * b.out_tiles * static_cast<unsigned>(b.s.experts) : 0;
   gpu::launch<grouped_linear_backward_kernel<Tile, kGathered, kind>>(
-      {b.row_blocks * b.in_tiles + of_weights, kTileThreads, 0, stream}, b);
+      {b.of_rows() + of_weights, kTileThreads, 0, stream}, b);
 }
 
 // with<Tile, kGathered>() for the precision of current_precision().

@@ -9,6 +9,7 @@
 //
 // x is read once for every 64 experts; in backward dlogits once for every 64 channels.
 
+#include "core/philox.h"
 #include "kernels/column_sums.cuh"
 #include "kernels/router_logits/router_logits.h"
 #include "kernels/tiles.cuh"
@@ -56,6 +57,8 @@ struct Backward {
   RouterGradients<float> g;
   unsigned row_tiles, in_tiles, out_tiles, runs;
   float *partial_weight, *partial_bias;  // [count, runs, E, C] and [count, runs, E] with several runs
+
+  MOE_HOST_DEVICE unsigned of_rows() const { return g.dx ? row_tiles * in_tiles : 0; }  // blocks for dx
 };
 
 __device__ void input_gradient(const Backward& b, unsigned block, Fp32Tile::Memory& memory) {
@@ -115,11 +118,10 @@ __device__ void weight_gradient(const Backward& b, unsigned block, Fp32Tile::Mem
 
 __global__ void __launch_bounds__(kTileThreads) router_logits_backward_kernel(Backward b) {
   SHARED(memory, Fp32Tile::Memory);
-  const unsigned of_rows = b.g.dx ? b.row_tiles * b.in_tiles : 0;
-  if (blockIdx.x < of_rows)
+  if (blockIdx.x < b.of_rows())
     input_gradient(b, blockIdx.x, memory);
   else
-    weight_gradient(b, blockIdx.x - of_rows, memory);
+    weight_gradient(b, blockIdx.x - b.of_rows(), memory);
 }
 
 }  // namespace
@@ -158,9 +160,8 @@ void router_logits_backward(RouterLogitsShape s, const float* x, const RouterWei
     b.partial_weight = scratch<float>(count * b.runs * (weights + s.experts), stream);
     b.partial_bias = b.partial_weight + count * b.runs * weights;
   }
-  const unsigned of_rows = g.dx ? b.row_tiles * b.in_tiles : 0;
   gpu::launch<router_logits_backward_kernel>(
-      {of_rows + count * b.runs * b.in_tiles * b.out_tiles, kTileThreads, 0, stream}, b);
+      {b.of_rows() + count * b.runs * b.in_tiles * b.out_tiles, kTileThreads, 0, stream}, b);
   for (unsigned i = 0; b.runs > 1 && i < count; ++i) {
     if (!g.dlogits[i]) continue;
     const int64_t runs = b.runs;
