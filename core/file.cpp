@@ -31,7 +31,7 @@ std::string reason(int code) {
 // A file that is open for reading while it lives.
 class Input {
  public:
-  explicit Input(const fs::path& path, int flags = 0) : file_(open_file(path, O_RDONLY | flags)) {}
+  explicit Input(int file) : file_(file) {}
   ~Input() {
     if (file_ >= 0) ::close(file_);
   }
@@ -47,9 +47,30 @@ class Input {
 
 // Makes the folder's list of names durable. File systems that cannot do that say EINVAL.
 int sync_folder(const fs::path& folder) {
-  const Input file(folder.empty() ? fs::path(".") : folder, O_DIRECTORY);
+  const Input file(open_file(folder.empty() ? fs::path(".") : folder, O_RDONLY | O_DIRECTORY));
   if (!file.open()) return errno;
   return ::fsync(file.get()) == 0 || errno == EINVAL ? 0 : errno;
+}
+
+Error read_error(const fs::path& path, ErrorKind kind, const std::string& why) {
+  return error(kind, "cannot read {}: {}", path.string(), why);
+}
+
+// Opens what can be read: what is missing, a folder or a device is an error.
+int open_to_read(const fs::path& path, ErrorKind kind, struct stat& status) {
+  const int file = open_file(path, O_RDONLY);
+  if (file < 0) throw read_error(path, kind, reason(errno));
+  std::string why;
+  if (::fstat(file, &status) != 0)
+    why = reason(errno);
+  else if (S_ISDIR(status.st_mode))
+    why = "it is a folder";
+  else if (S_ISCHR(status.st_mode) || S_ISBLK(status.st_mode))
+    why = "it is a device, not a file";
+  else
+    return file;
+  ::close(file);
+  throw read_error(path, kind, why);
 }
 
 Error move_error(const fs::path& from, const fs::path& to, int code) {
@@ -59,16 +80,10 @@ Error move_error(const fs::path& from, const fs::path& to, int code) {
 }  // namespace
 
 std::string read_file(const fs::path& path, ErrorKind kind, int64_t max_bytes) {
-  const auto fail = [&](const std::string& why) {
-    return error(kind, "cannot read {}: {}", path.string(), why);
-  };
+  const auto fail = [&](const std::string& why) { return read_error(path, kind, why); };
   const auto too_long = [&] { return fail(fmt::format("it is longer than {} bytes", max_bytes)); };
-  const Input file(path);
-  if (!file.open()) throw fail(reason(errno));
   struct stat status {};
-  if (::fstat(file.get(), &status) != 0) throw fail(reason(errno));
-  if (S_ISDIR(status.st_mode)) throw fail("it is a folder");
-  if (S_ISCHR(status.st_mode) || S_ISBLK(status.st_mode)) throw fail("it is a device, not a file");
+  const Input file(open_to_read(path, kind, status));
   if (status.st_size > max_bytes) throw too_long();
 
   // One byte more than expected, so that the end of the file is seen without growing.
@@ -92,16 +107,13 @@ std::string read_file(const fs::path& path, ErrorKind kind, int64_t max_bytes) {
   return text;
 }
 
-InputFile::InputFile(fs::path path, ErrorKind kind)
-    : path_(std::move(path)), kind_(kind), file_(open_file(path_, O_RDONLY)) {
-  if (file_ < 0) throw failure(reason(errno));
+InputFile::InputFile(fs::path path, ErrorKind kind) : path_(std::move(path)), kind_(kind) {
   struct stat status {};
-  if (::fstat(file_, &status) == 0 && S_ISREG(status.st_mode)) {
-    size_ = static_cast<uint64_t>(status.st_size);
-    return;
-  }
+  file_ = open_to_read(path_, kind_, status);
+  size_ = static_cast<uint64_t>(status.st_size);
+  if (S_ISREG(status.st_mode)) return;
   ::close(file_);
-  throw failure(S_ISDIR(status.st_mode) ? "it is a folder" : "it is no regular file");
+  throw read_error(path_, kind_, "it is no regular file");
 }
 
 InputFile::~InputFile() {
@@ -112,15 +124,11 @@ void InputFile::read(uint64_t offset, std::span<std::byte> to) const {
   while (!to.empty()) {
     const ssize_t n = ::pread(file_, to.data(), to.size(), static_cast<off_t>(offset));
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) throw failure(reason(errno));
-    if (n == 0) throw failure("it has become shorter");
+    if (n < 0) throw read_error(path_, kind_, reason(errno));
+    if (n == 0) throw read_error(path_, kind_, "it has become shorter");
     offset += static_cast<uint64_t>(n);
     to = to.subspan(static_cast<size_t>(n));
   }
-}
-
-Error InputFile::failure(const std::string& why) const {
-  return error(kind_, "cannot read {}: {}", path_.string(), why);
 }
 
 StagedFile::StagedFile(fs::path target, std::span<const Bytes> pieces)

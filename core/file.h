@@ -38,11 +38,9 @@ class InputFile {
   void read(uint64_t offset, std::span<std::byte> to) const;
 
  private:
-  Error failure(const std::string& why) const;
-
   std::filesystem::path path_;
   ErrorKind kind_;
-  int file_;
+  int file_ = -1;
   uint64_t size_ = 0;
 };
 

@@ -124,7 +124,7 @@ Safetensors Safetensors::read(const std::filesystem::path& path) {
   Safetensors s;
   s.origin_ = path.string();
   s.file_ = std::make_shared<const InputFile>(path, ErrorKind::checkpoint);
-  s.open(s.file_->size());
+  s.open();
   return s;
 }
 
@@ -132,11 +132,12 @@ Safetensors Safetensors::parse(std::string bytes, std::string origin) {
   Safetensors s;
   s.origin_ = std::move(origin);
   s.memory_ = std::move(bytes);
-  s.open(s.memory_.size());
+  s.open();
   return s;
 }
 
-void Safetensors::open(uint64_t size) {
+void Safetensors::open() {
+  const uint64_t size = this->size();
   uint64_t header_bytes = 0;
   constexpr uint64_t kLength = sizeof header_bytes;
   if (size < kLength) fail(origin_, "only {} bytes long: this is no safetensors file", size);
@@ -160,19 +161,25 @@ void Safetensors::open(uint64_t size) {
   check_layout(entries_, size - data_begin_, origin_);
   sort_by_name(entries_, origin_);
 
-  uint32_t of_data = 0;
-  checksum_ = crc32c(as_bytes(head));
-  std::vector<std::byte> piece(std::min(size - data_begin_, kPiece));
-  for (uint64_t at = data_begin_; at < size; at += piece.size()) {
-    const auto part = std::span(piece).first(std::min<uint64_t>(piece.size(), size - at));
-    read_at(at, part);
-    of_data = crc32c(part, of_data);
-    checksum_ = crc32c(part, checksum_);
-  }
   if (const auto wanted = metadata_.find(kChecksum); wanted != metadata_.end())
-    if (const std::string found = fmt::format("{:08x}", of_data); found != wanted->second)
+    if (const std::string found = fmt::format("{:08x}", checksum_from(data_begin_)); found != wanted->second)
       fail(origin_, "damaged: the data's checksum is {}, the header says {}", found,
            in_quotes(wanted->second));
+}
+
+uint64_t Safetensors::size() const {
+  return file_ ? file_->size() : memory_.size();
+}
+
+uint32_t Safetensors::checksum_from(uint64_t begin) const {
+  uint32_t sum = 0;
+  std::vector<std::byte> piece(std::min(size() - begin, kPiece));
+  for (uint64_t at = begin; at < size(); at += piece.size()) {
+    const auto part = std::span(piece).first(std::min<uint64_t>(piece.size(), size() - at));
+    read_at(at, part);
+    sum = crc32c(part, sum);
+  }
+  return sum;
 }
 
 void Safetensors::read_at(uint64_t offset, std::span<std::byte> to) const {
@@ -216,9 +223,9 @@ void Safetensors::check(const std::string& name, const Shape& shape, DType dtype
 
 void Safetensors::copy_to(const std::string& name, const Tensor& target) const {
   check(name, target.shape(), target.dtype());
-  const Tensor host = target.device() == Device::cpu ? target : Tensor::empty(target.shape(), target.dtype());
-  read_at(data_begin_ + at(name).begin, {host.bytes_begin(), static_cast<size_t>(host.nbytes())});
-  if (target.device() != Device::cpu) target.copy_from(host);
+  write_from_host(target, [&](const Tensor& host) {
+    read_at(data_begin_ + at(name).begin, {host.bytes_begin(), static_cast<size_t>(host.nbytes())});
+  });
 }
 
 }  // namespace moe

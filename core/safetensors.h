@@ -63,7 +63,7 @@ class Safetensors {
   const std::vector<Entry>& entries() && = delete;                 // not of a temporary
   const Entry* find(const std::string& name) const;                // nullptr when there is none
   std::vector<std::byte> bytes(const Entry&) const;
-  uint32_t checksum() const { return checksum_; }  // CRC-32C of the whole file
+  uint32_t checksum() const { return checksum_from(0); }  // CRC-32C of the whole file, which is read
   // Throws ErrorKind::checkpoint unless the file has a tensor of this name, shape and type.
   void check(const std::string& name, const Shape&, DType) const;
   // Copies of a tensor: a new one, or into one of the same shape and type on any device.
@@ -72,8 +72,9 @@ class Safetensors {
   void copy_to(const std::string& name, const Tensor& target) const;
 
  private:
-  // Looks at everything. What it reads is `size` bytes long.
-  void open(uint64_t size);
+  void open();  // looks at everything
+  uint64_t size() const;
+  uint32_t checksum_from(uint64_t begin) const;
   // The bytes of the file from `offset` on.
   void read_at(uint64_t offset, std::span<std::byte> to) const;
   const Entry& at(const std::string& name) const;
@@ -82,7 +83,6 @@ class Safetensors {
   std::shared_ptr<const InputFile> file_;  // or, when there is none,
   std::string memory_;
   uint64_t data_begin_ = 0;
-  uint32_t checksum_ = 0;
   Metadata metadata_;
   std::vector<Entry> entries_;
 };

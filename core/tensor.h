@@ -103,4 +103,13 @@ class Tensor {
   DType dtype_ = DType::f32;
 };
 
+// write(host) fills `to` itself, or where that lies on another device a tensor like it, which is then copied.
+template <class Write>
+void write_from_host(const Tensor& to, Write write) {
+  if (to.device() == Device::cpu) return write(to);
+  const Tensor host = Tensor::empty(to.shape(), to.dtype());
+  write(host);
+  to.copy_from(host);
+}
+
 }  // namespace moe

@@ -24,10 +24,14 @@ constexpr const char* kOptimizerChecksum = "optimizer_crc32c";
 constexpr const char* kStateChecksum = "trainer_state_crc32c";
 constexpr int64_t kMaxConfig = 1 << 20, kMaxTokenizer = 64 << 20, kMaxState = 1 << 20;
 
+std::string in_hex(uint32_t sum) {
+  return fmt::format("{:08x}", sum);
+}
+
 std::string checksum(std::span<const Bytes> pieces) {
   uint32_t sum = 0;
   for (const Bytes& piece : pieces) sum = crc32c(piece, sum);
-  return fmt::format("{:08x}", sum);
+  return in_hex(sum);
 }
 
 std::string checksum(std::string_view text) {
@@ -152,8 +156,7 @@ TrainingPoint load_training_point(const fs::path& run_or_checkpoint) {
   check_companion(weights, kStateChecksum, checksum(state), state_path);
   point.state = trainer_state_from_json(state, state_path.string());
   point.optimizer = Safetensors::read(optimizer_path);
-  check_companion(weights, kOptimizerChecksum, fmt::format("{:08x}", point.optimizer.checksum()),
-                  optimizer_path);
+  check_companion(weights, kOptimizerChecksum, in_hex(point.optimizer.checksum()), optimizer_path);
   return point;
 }
 

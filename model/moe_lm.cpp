@@ -26,12 +26,12 @@ void fill(const Tensor& t, Value value) {
 
 template <class Value>
 void fill_blocks(const Tensor& t, Value value) {
-  const Tensor host = t.device() == Device::cpu ? t : Tensor::empty(t.shape(), t.dtype());
-  if (t.dtype() == DType::f64)
-    fill<double>(host, value);
-  else
-    fill<float>(host, value);
-  if (t.device() != Device::cpu) t.copy_from(host);
+  write_from_host(t, [&](const Tensor& host) {
+    if (host.dtype() == DType::f64)
+      fill<double>(host, value);
+    else
+      fill<float>(host, value);
+  });
 }
 
 void fill_constant(const Tensor& t, double c) {
