@@ -17,6 +17,7 @@
 #include "kernels/adamw/adamw.h"
 #include "kernels/gemm/gemm.h"
 #include "model/trainer.h"
+#include "tests/random_text.h"
 
 namespace {
 
@@ -75,13 +76,6 @@ double adamw_time(int64_t n) {
   return time_of(10, [&] { kernels::cpu::adamw<float>({}, std::span(&all, 1)); }).least;
 }
 
-Corpus some_text() {
-  Corpus corpus;
-  for (uint64_t i = 0; i < 100'000; ++i)
-    corpus.ids.push_back(static_cast<int32_t>(random_u32({.seed = 1}, i) % kSymbols));
-  return corpus;
-}
-
 void print(const char* what, const Spread& s, double floor) {
   fmt::print("{:<20} {:8.2f} {:8.2f} {:8.2f}", what, 1e3 * s.least, 1e3 * s.median, 1e3 * s.most);
   if (floor > 0) fmt::print("  floor {:7.2f}, ratio {:.2f}", 1e3 * floor, s.median / floor);
@@ -95,7 +89,7 @@ int bench(TrainOptions& o, int64_t steps) {
   // An evaluation is one pass over each split, of as many sequences as fit into it.
   o.training.eval_iters = std::max<int64_t>(1, 2048 / (o.model.block_size * o.training.batch_size));
   o.training.validate(o.model);
-  const Corpus corpus = some_text();
+  const Corpus corpus = test::random_text(kSymbols);
   const MoeLm model(o.model);
   model.initialise(static_cast<uint64_t>(o.training.seed));
   Trainer trainer(model, o.training, corpus, plan_memory(o.model, o.training, INT64_MAX));

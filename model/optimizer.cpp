@@ -1,8 +1,5 @@
 #include "model/optimizer.h"
 
-#include <algorithm>
-#include <span>
-
 #include "autograd/dispatch.h"
 
 namespace moe {
@@ -11,23 +8,6 @@ namespace {
 constexpr const char* kFirstMoment = ".exp_avg";
 constexpr const char* kSecondMoment = ".exp_avg_sq";
 constexpr const char* kSteps = ".step";
-
-// A table's entries as a tensor in the memory of a device.
-template <class S>
-Tensor table_on(Device device, std::vector<kernels::TableEntry<S>> entries) {
-  constexpr auto kWords = static_cast<int64_t>(sizeof(entries[0]) / sizeof(int64_t));
-  static_assert(sizeof(entries[0]) % sizeof(int64_t) == 0);
-  const Shape shape{static_cast<int64_t>(entries.size()) * kWords};
-  const Tensor table = Tensor::empty(shape, DType::i64, device);
-  table.copy_from(Tensor::over(entries.data(), shape, DType::i64));
-  return table;
-}
-
-template <class S>
-kernels::SegmentTable<S> as_table(const Tensor& table, size_t pieces, int64_t blocks) {
-  return {reinterpret_cast<const kernels::TableEntry<S>*>(table.bytes_begin()), static_cast<int64_t>(pieces),
-          blocks};
-}
 
 }  // namespace
 
@@ -57,10 +37,8 @@ Optimizer::Optimizer(const MoeLm& model) {
 }
 
 void Optimizer::make_tables() {
-  const auto gradient_list = gradients<float>();
-  const auto list = segments<float>();
-  gradient_table_ = table_on(Device::cuda, kernels::table_entries(std::span(gradient_list), blocks_));
-  adamw_table_ = table_on(Device::cuda, kernels::table_entries(std::span(list), blocks_));
+  gradient_table_ = DeviceTable(gradients<float>());
+  adamw_table_ = DeviceTable(segments<float>());
   constexpr auto kWords = static_cast<int64_t>(sizeof(kernels::AdamWRates) / sizeof(float));
   rates_ = Tensor::empty({static_cast<int64_t>(pieces_.size()), kWords}, DType::f32, Device::cuda);
 }
@@ -84,8 +62,7 @@ std::vector<kernels::AdamWSegment<T>> Optimizer::segments() const {
 
 void Optimizer::grad_norm(const StepState& step) const {
   MOE_RUN(groups_.front().grad, grad_norm,
-          kernels::Gradients<T>{gradients<T>(),
-                                as_table<kernels::GradSegment<T>>(gradient_table_, pieces_.size(), blocks_)},
+          kernels::Gradients<T>{gradients<T>(), gradient_table_.of<kernels::GradSegment<T>>()},
           &step.memory()->grad_norm);
 }
 
@@ -96,8 +73,7 @@ void Optimizer::step(const AdamWSettings& s, const StepState& step) const {
   options.eps = s.eps;
   options.weight_decay = s.weight_decay;
   MOE_RUN(groups_.front().grad, adamw, options,
-          kernels::AdamWPieces<T>{segments<T>(),
-                                  as_table<kernels::AdamWSegment<T>>(adamw_table_, pieces_.size(), blocks_),
+          kernels::AdamWPieces<T>{segments<T>(), adamw_table_.of<kernels::AdamWSegment<T>>(),
                                   steps_.data<int64_t>(), expert_.data<int32_t>(),
                                   reinterpret_cast<kernels::AdamWRates*>(rates_.bytes_begin())},
           step.memory(), step.kept());

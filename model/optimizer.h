@@ -12,6 +12,7 @@
 #include "core/safetensors.h"
 #include "kernels/adamw/adamw.h"
 #include "kernels/grad_norm/grad_norm.h"
+#include "model/device_table.h"
 #include "model/moe_lm.h"
 #include "model/step_state.h"
 
@@ -60,9 +61,9 @@ class Optimizer {
   std::vector<Group> groups_;
   Tensor steps_;   // i64 [pieces]: updates so far
   Tensor expert_;  // i32 [pieces]: layer * E + expert, or -1 for what is updated every step
-  // On the GPU: kernels/segments.h, and what AdamW works with.
-  Tensor gradient_table_, adamw_table_, rates_;
-  int64_t blocks_ = 0;  // of the tables
+  // On the GPU, and what AdamW works with there.
+  DeviceTable gradient_table_, adamw_table_;
+  Tensor rates_;
 };
 
 }  // namespace moe

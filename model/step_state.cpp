@@ -63,27 +63,21 @@ void StepState::begin() const {
   MOE_RUN(moments_, step_seeds, policy_.passes, stream, &memory()->inputs, moments);
 }
 
+RngAddress StepState::address(const RngMoment& moment, uint32_t stream) const {
+  if (memory_.device() == Device::cuda) return {.stream = stream, .at = &moment};
+  return {moment.seed, static_cast<uint32_t>(moment.step), stream};
+}
+
 RngAddress StepState::address(Draw purpose) const {
-  const RngMoment& moment = memory()->inputs.moment;
-  RngAddress address = rng_address(0, 0, purpose);
-  if (on_gpu()) {
-    address.at = &moment;
-    return address;
-  }
-  address.seed = moment.seed;
-  address.step = static_cast<uint32_t>(moment.step);
-  return address;
+  return address(memory()->inputs.moment, rng_stream(purpose));
 }
 
 ForwardOptions StepState::options(int64_t pass) const {
-  const RngMoment& moment = reinterpret_cast<RngMoment*>(moments_.bytes_begin())[pass];
+  const RngAddress address = this->address(reinterpret_cast<RngMoment*>(moments_.bytes_begin())[pass], 0);
   ForwardOptions options;
-  if (on_gpu()) {
-    options.moment = &moment;
-    return options;
-  }
-  options.seed = moment.seed;
-  options.step = static_cast<int64_t>(moment.step);
+  options.seed = address.seed;
+  options.step = address.step;
+  options.moment = address.at;
   return options;
 }
 

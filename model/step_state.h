@@ -49,7 +49,8 @@ class StepState {
 
  private:
   kernels::StepSettings settings(int64_t assignments) const;
-  bool on_gpu() const { return memory_.device() == Device::cuda; }
+  // Of a moment in memory of the device.
+  RngAddress address(const RngMoment&, uint32_t stream) const;
 
   StepPolicy policy_;
   int64_t layers_, experts_;

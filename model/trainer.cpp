@@ -49,23 +49,12 @@ void backward(Tape& tape, const Pass& pass, const Tensor& share = {}) {
 double scalar(const Var& v) {
   const Tensor value = v.value().to(Device::cpu);
   const double x = value.dtype() == DType::f64 ? value.data<double>()[0] : value.data<float>()[0];
-  return std::isnan(x) ? std::numeric_limits<double>::quiet_NaN()
-                       : x;  // without a sign, for those who read it
+  return kernels::detail::unsigned_nan(x);
 }
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
-
-// While a trainer on the GPU works, all goes to the stream of its steps.
-class StreamOfTrainer {
- public:
-  explicit StreamOfTrainer(const std::optional<GpuSteps>& gpu)
-      : scope_(gpu ? gpu->stream() : current_stream()) {}
-
- private:
-  cuda::StreamScope scope_;
-};
 
 // Copies in host memory of what an observer may read; the tensors themselves where they lie there.
 std::vector<LayerRouting> on_host(const std::vector<LayerRouting>& routing) {
@@ -169,6 +158,10 @@ void Trainer::set_attempt(int64_t attempt) {
   draw_seed_ = attempt == 0 ? seed : random_u64(rng_address(seed, attempt, Draw::attempt), 0);
 }
 
+Stream Trainer::stream() const {
+  return gpu_ ? gpu_->stream() : current_stream();
+}
+
 StepInputs Trainer::inputs(int64_t step) const {
   return {{draw_seed_, static_cast<uint64_t>(step)}, learning_rate_at(config_, step)};
 }
@@ -201,7 +194,7 @@ void Trainer::launch_update() {
 }
 
 void Trainer::enter(int64_t step) {
-  const StreamOfTrainer scope(gpu_);
+  const cuda::StreamScope scope(stream());
   const auto start = std::chrono::steady_clock::now();
   if constexpr (kWithCuda)
     if (gpu_) {
@@ -242,7 +235,7 @@ StepStats Trainer::step(int64_t step) {
 }
 
 StepStats Trainer::compute_gradients(int64_t step) {
-  const StreamOfTrainer scope(gpu_);
+  const cuda::StreamScope scope(stream());
   const auto start = std::chrono::steady_clock::now();
   state_.set(inputs(step));
   launch_gradients(step, observer_ != nullptr);
@@ -251,22 +244,22 @@ StepStats Trainer::compute_gradients(int64_t step) {
 }
 
 void Trainer::update() {
-  const StreamOfTrainer scope(gpu_);
+  const cuda::StreamScope scope(stream());
   launch_update();
 }
 
 void Trainer::discard() {
-  const StreamOfTrainer scope(gpu_);
+  const cuda::StreamScope scope(stream());
   optimizer_.discard();
 }
 
 void Trainer::remember(const LossHistory& history) {
-  const StreamOfTrainer scope(gpu_);
+  const cuda::StreamScope scope(stream());
   state_.restore(history);
 }
 
 double Trainer::peek_loss(int64_t step) {
-  const StreamOfTrainer scope(gpu_);
+  const cuda::StreamScope scope(stream());
   state_.set(inputs(step));
   state_.begin();
   const ForwardOptions options = draw_batch(0);
@@ -275,7 +268,7 @@ double Trainer::peek_loss(int64_t step) {
 }
 
 EvalStats Trainer::evaluate(int64_t step, const std::function<bool()>& stop) {
-  const StreamOfTrainer scope(gpu_);
+  const cuda::StreamScope scope(stream());
   return {evaluate_split(train_ids_, step, false, stop),
           config_.eval_full ? evaluate_all(validation_ids_, step, stop)
                             : evaluate_split(validation_ids_, step, true, stop)};

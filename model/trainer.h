@@ -91,6 +91,8 @@ class Trainer {
   const Arena& arena() const { return arena_; }
 
  private:
+  // On which all that the trainer launches goes: on the GPU that of its steps.
+  Stream stream() const;
   StepInputs inputs(int64_t step) const;
   // All of a step that is launched before the update: the same work each time, since what differs lies in
   // state_. `look`: the observer sees it.

@@ -36,12 +36,6 @@ kernels::AttentionShape shape_of(int64_t dim, int64_t tokens, double dropout) {
   return s;
 }
 
-std::vector<float> coarse(int64_t n, uint32_t stream) {
-  std::vector<float> values = normals(n, stream);
-  for (float& v : values) v = std::round(v * 16) / 16;
-  return values;
-}
-
 // Values and how far bf16 may be from them.
 struct Bounded {
   std::vector<double> value, error;
@@ -166,11 +160,11 @@ TEST_CASE("attention in bf16 is that of plain loops, up to the rounding of weigh
         INFO("width " << dim << ", " << tokens << " tokens, dropout " << dropout);
         const kernels::AttentionShape s = shape_of(dim, tokens, dropout);
         const int64_t rows = s.batch * tokens, width = s.heads * dim;
-        const auto qkv = coarse(rows * 3 * width, 1), dy = coarse(rows * width, 2);
+        const auto qkv = coarse(normals(rows * 3 * width, 1)), dy = coarse(normals(rows * width, 2));
         Expected want = expected(s, qkv, dy);
         const Tensor gqkv = on_gpu(qkv), gdy = on_gpu(dy), gy = unwritten<float>(rows * width),
                      lse = unwritten<float>(rows * s.heads);
-        const auto before = coarse(rows * 3 * width, 3);  // backward adds
+        const auto before = coarse(normals(rows * 3 * width, 3));  // backward adds
         for (size_t i = 0; i < before.size(); ++i) want.dqkv.value[i] += before[i];
         const Tensor gdqkv = on_gpu(before);
         cuda::attention_forward(s, gqkv.data<float>(), nullptr, gy.data<float>(), lse.data<float>(),

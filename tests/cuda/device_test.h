@@ -8,8 +8,8 @@
 
 #include "core/philox.h"
 #include "core/tensor.h"
-#include "kernels/segments.h"
 #include "tests/catch.h"
+#include "tests/in_precision.h"
 #include "tests/op_run.h"
 
 namespace moe::test {
@@ -36,15 +36,6 @@ std::vector<T> values_of(const Tensor& t) {
   return {s.begin(), s.end()};
 }
 
-// Computes in a precision as long as it lives.
-class InPrecision {
- public:
-  explicit InPrecision(Precision p) { set_current_precision(p); }
-  ~InPrecision() { set_current_precision(Precision::fp32); }
-  InPrecision(const InPrecision&) = delete;
-  InPrecision& operator=(const InPrecision&) = delete;
-};
-
 inline std::vector<float> normals(int64_t n, uint32_t stream) {
   std::vector<float> values(static_cast<size_t>(n));
   for (size_t i = 0; i < values.size(); ++i)
@@ -60,6 +51,12 @@ inline std::vector<int32_t> below(int32_t limit, int64_t n, uint32_t stream) {
   return values;
 }
 
+// Rounded to few bits, which tf32 and bf16 hold exactly.
+inline std::vector<float> coarse(std::vector<float> values) {
+  for (float& v : values) v = std::round(v * 16) / 16;
+  return values;
+}
+
 // A few roundings of sums of a few thousand terms.
 inline constexpr double kClose = 2e-5;
 
@@ -71,27 +68,6 @@ std::vector<int64_t> words_of(const T& value) {
   std::memcpy(words.data(), &value, sizeof value);
   return words;
 }
-
-// A table of pieces in the GPU's memory.
-template <class S>
-class DeviceTable {
- public:
-  explicit DeviceTable(std::span<const S> pieces) : count_(static_cast<int64_t>(pieces.size())) {
-    std::vector<int64_t> words;
-    for (const auto& entry : kernels::table_entries(pieces, blocks_))
-      for (const int64_t word : words_of(entry)) words.push_back(word);
-    entries_ = on_gpu(words);
-  }
-  explicit DeviceTable(const std::vector<S>& pieces) : DeviceTable(std::span(pieces)) {}
-  kernels::SegmentTable<S> get() const {
-    return {reinterpret_cast<const kernels::TableEntry<S>*>(entries_.template data<int64_t>()), count_,
-            blocks_};
-  }
-
- private:
-  Tensor entries_;
-  int64_t count_, blocks_ = 0;
-};
 
 // The largest |a - b| over the largest |b|; infinite for a NaN on one side.
 inline double relative_difference(const std::vector<float>& a, const std::vector<float>& b) {

@@ -1,8 +1,6 @@
 // Matrix products where the cases of the operations do not reach: in other precisions, and of more rows than
 // one launch takes. Runs on a GPU and on the executor of tests/simt/ alike.
 
-#include <cmath>
-
 #include "kernels/grouped_linear/grouped_linear.h"
 #include "kernels/linear/linear.h"
 #include "kernels/router_logits/router_logits.h"
@@ -19,10 +17,6 @@ namespace cuda = kernels::cuda;
 TEST_CASE("products on tensor cores are those of the rounded operands", "[cuda][grouped_linear]") {
   // The operands have few bits, so that both precisions hold them exactly and only the order of the sums
   // differs.
-  const auto coarse = [](std::vector<float> values) {
-    for (float& v : values) v = std::round(v * 16) / 16;
-    return values;
-  };
   for (const Precision precision : {Precision::tf32, Precision::bf16})
     for (const auto epilogue : {kernels::Epilogue::none, kernels::Epilogue::relu})
       for (const auto& [rows, in, out] : {std::tuple{7, 5, 3}, {64, 64, 64}, {150, 40, 70}, {200, 33, 129}}) {

@@ -5,6 +5,7 @@
 #include "kernels/draw_sequences/draw_sequences.h"
 #include "kernels/grad_norm/grad_norm.h"
 #include "kernels/training_step/training_step.h"
+#include "model/device_table.h"
 #include "tests/cuda/device_test.h"
 
 namespace moe::test {
@@ -28,8 +29,8 @@ TEST_CASE("the GPU's gradient norm is the CPU's", "[cuda][grad_norm]") {
   }
   double want = 0;
   cpu::grad_norm(std::span<const kernels::GradSegment<float>>(host), &want);
-  const DeviceTable<kernels::GradSegment<float>> table(device);
-  cuda::grad_norm({device, table.get()}, norm.data<double>(), current_stream());
+  const DeviceTable table(device);
+  cuda::grad_norm({device, table.of<kernels::GradSegment<float>>()}, norm.data<double>(), current_stream());
   CHECK(values_of<double>(norm)[0] == Approx(want).epsilon(1e-12));
   cuda::grad_norm({}, norm.data<double>(), current_stream());
   CHECK(values_of<double>(norm)[0] == 0);
@@ -74,10 +75,10 @@ struct AdamWPair {
     const Tensor gsteps = on_gpu(steps), gkept = on_gpu(kept), gexpert = on_gpu(expert),
                  rates = unwritten<float>(kCount * sizeof(kernels::AdamWRates) / sizeof(float));
     const Tensor memory = on_gpu(words_of(step));
-    const DeviceTable<kernels::AdamWSegment<float>> table(device);
+    const DeviceTable table(device);
     cuda::adamw(o,
                 {{},
-                 table.get(),
+                 table.of<kernels::AdamWSegment<float>>(),
                  gsteps.data<int64_t>(),
                  gexpert.data<int32_t>(),
                  reinterpret_cast<kernels::AdamWRates*>(rates.data<float>())},

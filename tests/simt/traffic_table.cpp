@@ -22,7 +22,8 @@
 #include "autograd/ops.h"
 #include "model/streams.h"
 #include "model/trainer.h"
-#include "tests/model_fixture.h"
+#include "tests/in_precision.h"
+#include "tests/random_text.h"
 #include "tests/simt/executor/code_place.h"
 #include "tests/simt/executor/counters.h"
 #include "tests/simt/executor/race.h"
@@ -33,13 +34,6 @@ namespace moe::test {
 namespace {
 
 constexpr double kWideShare = 0.95, kMostOverLeast = 1.25;
-
-Corpus random_text(int64_t symbols) {
-  Corpus corpus;
-  for (uint64_t i = 0; i < 100'000; ++i)
-    corpus.ids.push_back(static_cast<int32_t>(random_u32({.seed = 1}, i) % static_cast<uint64_t>(symbols)));
-  return corpus;
-}
 
 // How many different tokens the step's batch has.
 int64_t symbols_of(const ModelConfig& c, const TrainConfig& t, const Corpus& corpus, int64_t step) {
@@ -62,7 +56,7 @@ struct Step {
 // The third step of a run, which is the first that only replays a graph.
 Step count_step(const ModelConfig& c, int64_t batch, Precision precision) {
   constexpr int64_t kStep = 2;
-  set_current_precision(precision);
+  const InPrecision computing(precision);
   TrainConfig config;
   config.batch_size = batch;
   config.grad_clip = 1;
@@ -228,9 +222,6 @@ int run(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
 
   simt::race::check_accesses(false);  // which the tests do
-  cudaStream_t stream = nullptr;
-  cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
-  set_current_stream(stream);
   const Step fp32 = count_step(c, batch, Precision::fp32), bf16 = count_step(c, batch, Precision::bf16);
   if (check) {
     const bool fp32_keeps = all_keep_rules(fp32), bf16_keeps = all_keep_rules(bf16);

@@ -4,6 +4,7 @@
 
 #include "model/generate.h"
 #include "tests/catch.h"
+#include "tests/in_precision.h"
 #include "tests/simt/device_run.h"
 
 namespace moe::test {
@@ -41,12 +42,6 @@ class Choices {
 
  private:
   std::vector<int32_t> all_;
-};
-
-class PrecisionScope {
- public:
-  explicit PrecisionScope(Precision p) { set_current_precision(p); }
-  ~PrecisionScope() { set_current_precision(Precision::fp32); }
 };
 
 }  // namespace
@@ -99,7 +94,7 @@ TEST_CASE("training in tf32 and bf16 keeps to the losses of fp32 as closely as r
   const int64_t steps = compared_steps();
   exact.run(0, steps);
   for (const auto& [precision, rounding] : {std::pair{Precision::tf32, 0x1p-11}, {Precision::bf16, 0x1p-8}}) {
-    const PrecisionScope scope(precision);
+    const InPrecision computing(precision);
     DeviceRun run(c, t, Device::cuda);
     run.run(0, steps);
     const double forward = 2 * rounding * std::sqrt(7.0 * static_cast<double>(c.n_layer) + 1);
