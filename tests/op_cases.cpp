@@ -75,6 +75,7 @@ const OpCases& op_cases() {
     add_linear_cases(cases);
     add_dense_cases(cases);
     add_routing_cases(cases);
+    add_dispatch_cases(cases);
     return cases;
   }();
   return all;

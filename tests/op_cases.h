@@ -106,6 +106,11 @@ struct Cost {
   double backward_flops = 0, backward_bytes = 0;
 };
 
+// Bytes of n floats.
+inline double float_bytes(int64_t n) {
+  return 4.0 * static_cast<double>(n);
+}
+
 struct OpCase {
   std::string op;     // the add_op name
   std::string label;  // what distinguishes this case
@@ -125,6 +130,7 @@ void add_pointwise_cases(OpCases&);
 void add_linear_cases(OpCases&);
 void add_dense_cases(OpCases&);
 void add_routing_cases(OpCases&);
+void add_dispatch_cases(OpCases&);
 
 // All groups.
 const OpCases& op_cases();

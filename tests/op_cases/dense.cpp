@@ -12,10 +12,6 @@ namespace moe::test {
 namespace {
 
 // Float bytes of n elements.
-double bytes(int64_t n) {
-  return 4.0 * static_cast<double>(n);
-}
-
 // n ids that jump about in [0, symbols) and meet each other.
 std::vector<int32_t> some_ids(int64_t n, int64_t symbols) {
   std::vector<int32_t> ids(static_cast<size_t>(n));
@@ -216,23 +212,27 @@ void add_dense_cases(OpCases& cases) {
 
   for (const Shape& shape : {Shape{1}, Shape{7}, Shape{0, 4}, Shape{2, 3, 1, 5}}) add_add(cases, shape);
   add_add_to_itself(cases);
-  add_add(cases, {512, 128}, Cost{.bytes = bytes(3 * typical), .backward_bytes = bytes(5 * typical)});
+  add_add(cases, {512, 128},
+          Cost{.bytes = float_bytes(3 * typical), .backward_bytes = float_bytes(5 * typical)});
 
   for (const Shape& shape : {Shape{1}, Shape{3, 5}, Shape{0, 4}, Shape{2, 3, 4}, Shape{130, 3}})
     add_add_bias(cases, shape);
-  add_add_bias(cases, {512, 128}, Cost{.bytes = bytes(2 * typical), .backward_bytes = bytes(3 * typical)});
+  add_add_bias(cases, {512, 128},
+               Cost{.bytes = float_bytes(2 * typical), .backward_bytes = float_bytes(3 * typical)});
 
   add_scale(cases, {1}, 2);
   add_scale(cases, {3, 5}, -1.7);
   add_scale(cases, {7}, 0);
   add_scale(cases, {0}, 3);
-  add_scale(cases, {512, 128}, 0.01, Cost{.bytes = bytes(2 * typical), .backward_bytes = bytes(3 * typical)});
+  add_scale(cases, {512, 128}, 0.01,
+            Cost{.bytes = float_bytes(2 * typical), .backward_bytes = float_bytes(3 * typical)});
 
   add_embedding(cases, 0, 5, 3);
   add_embedding(cases, 1, 1, 1);
   add_embedding(cases, 9, 5, 3);
   add_embedding(cases, 4, 7, 37);
-  add_embedding(cases, 512, 65, 128, Cost{.bytes = bytes(2 * typical), .backward_bytes = bytes(3 * typical)});
+  add_embedding(cases, 512, 65, 128,
+                Cost{.bytes = float_bytes(2 * typical), .backward_bytes = float_bytes(3 * typical)});
 
   const Gradient checked = Gradient::checked, zero = Gradient::zero;
   add_layer_norm(cases, 1, 4);
@@ -242,7 +242,7 @@ void add_dense_cases(OpCases& cases) {
   add_layer_norm(cases, 4, 1, 0, zero, zero, checked);  // one column: h is 0
   add_layer_norm(cases, 0, 4, 0, zero, zero, zero);
   add_layer_norm(cases, 512, 128, 0, checked, checked, checked,
-                 Cost{.bytes = bytes(2 * typical), .backward_bytes = bytes(4 * typical)});
+                 Cost{.bytes = float_bytes(2 * typical), .backward_bytes = float_bytes(4 * typical)});
 
   for (const double p : {0.0, 0.3}) {
     for (const Uses uses : {Uses::sum, Uses::norm, Uses::both}) add_add_layer_norm(cases, 5, 17, p, uses);
@@ -250,21 +250,22 @@ void add_dense_cases(OpCases& cases) {
     add_add_layer_norm(cases, 67, 4, p, Uses::both);
   }
   add_add_layer_norm(cases, 512, 128, 0.1, Uses::both,
-                     Cost{.bytes = bytes(4 * typical), .backward_bytes = bytes(7 * typical)});
+                     Cost{.bytes = float_bytes(4 * typical), .backward_bytes = float_bytes(7 * typical)});
 
   add_dropout(cases, {0}, 0.5);
   add_dropout(cases, {3, 5}, 0.5);
   add_dropout(cases, {2, 37}, 0.1);
   add_dropout(cases, {9, 60}, 0.75);
   add_dropout(cases, {512, 128}, 0.1,
-              Cost{.bytes = bytes(2 * typical), .backward_bytes = bytes(3 * typical)});
+              Cost{.bytes = float_bytes(2 * typical), .backward_bytes = float_bytes(3 * typical)});
 
   add_cross_entropy(cases, 1, 1);
   add_cross_entropy(cases, 1, 2);
   add_cross_entropy(cases, 3, 9, 10);
   add_cross_entropy(cases, 5, 7);
   add_cross_entropy(cases, 80, 65, 2);
-  add_cross_entropy(cases, 512, 65, 1, Cost{.bytes = bytes(512 * 65), .backward_bytes = bytes(3 * 512 * 65)});
+  add_cross_entropy(cases, 512, 65, 1,
+                    Cost{.bytes = float_bytes(512 * 65), .backward_bytes = float_bytes(3 * 512 * 65)});
 
   add_attention_cases(cases);
 }

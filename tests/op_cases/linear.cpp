@@ -7,7 +7,7 @@
 #include <numeric>
 
 #include "autograd/ops.h"
-#include "tests/op_cases.h"
+#include "tests/op_cases/routing.h"
 
 namespace moe::test {
 namespace {
@@ -134,43 +134,37 @@ void add_grouped_linear(OpCases& cases, const Group& g) {
 }
 
 // Tokens to their experts, all assignments but those beyond the capacity, and the product.
-void add_gathered_linear(OpCases& cases, int64_t tokens, int64_t topk, int64_t experts, int64_t capacity,
-                         int64_t in, int64_t out, Epilogue epilogue, bool benchmark = false) {
-  std::vector<int32_t> expert;
-  for (int64_t n = 0; n < tokens; ++n)
-    for (int64_t j = 0; j < topk; ++j) expert.push_back(static_cast<int32_t>((n * n + j) % experts));
-  const Gradient gradient = tokens == 0 ? Gradient::zero : Gradient::checked;
+void add_gathered_linear(OpCases& cases, const Routing& r, int64_t capacity, int64_t in, int64_t out,
+                         Epilogue epilogue, bool benchmark = false) {
+  const std::vector<int32_t> expert = some_experts(r);
+  const Gradient gradient = r.N == 0 ? Gradient::zero : Gradient::checked;
   const std::string name = epilogue == Epilogue::silu ? "silu" : epilogue == Epilogue::relu ? "relu" : "none";
   const auto reference = [=]<class T>(const Values<T>& x) {
-    std::vector<T> y;
-    for (int64_t e = 0; e < experts; ++e) {
-      int64_t kept = 0;
-      for (int64_t a = 0; a < tokens * topk; ++a) {
-        if (expert[static_cast<size_t>(a)] != e || (capacity >= 0 && kept++ >= capacity)) continue;
-        std::vector<T> row(static_cast<size_t>(out));
-        linear_rows(0, 1, in, out, x[0].data() + a / topk * in, x[1].data() + e * out * in,
-                    x[2].data() + e * out, row.data());
-        y.insert(y.end(), row.begin(), row.end());
-      }
+    std::vector<T> y(at(r.N * r.k * out));
+    T* row = y.data();
+    for (const int64_t a : plain_assignment(r, expert, capacity)) {
+      if (a < 0) break;  // the rest is unused
+      const int64_t e = expert[at(a)];
+      linear_rows(0, 1, in, out, x[0].data() + a / r.k * in, x[1].data() + e * out * in,
+                  x[2].data() + e * out, row);
+      row += out;
     }
-    y.resize(static_cast<size_t>(tokens * topk * out), T(0));
     apply(epilogue, y);
     return y;
   };
   cases.push_back(
       {.op = "grouped_linear",
-       .label = fmt::format("gathered, {} tokens, {} of {} experts, {} to {}, capacity {}, {}", tokens, topk,
-                            experts, in, out, capacity, name),
-       .inputs = {normal("x", {tokens, in}, gradient), normal("weight", {experts, out, in}, gradient),
-                  normal("bias", {experts, out}, gradient)},
+       .label = fmt::format("gathered, {}, {} to {}, capacity {}, {}", r.str(), in, out, capacity, name),
+       .inputs = {normal("x", {r.N, in}, gradient), normal("weight", {r.E, out, in}, gradient),
+                  normal("bias", {r.E, out}, gradient)},
        .build =
            [=](Tape& tape, Inputs x) {
-             const Tensor ids = ints(tape, {tokens, topk}, expert);
-             return gathered_linear(tape, x[0], x[1], x[2], dispatch_plan(tape, ids, experts, capacity),
+             const Tensor ids = ints(tape, {r.N, r.k}, expert);
+             return gathered_linear(tape, x[0], x[1], x[2], dispatch_plan(tape, ids, r.E, capacity),
                                     epilogue);
            },
        .reference = reference,
-       .benchmark = product_cost(benchmark, tokens * topk, in, out)});
+       .benchmark = product_cost(benchmark, r.N * r.k, in, out)});
 }
 
 }  // namespace
@@ -236,13 +230,13 @@ void add_linear_cases(OpCases& cases) {
                              .benchmark = true});
 
   for (const Epilogue epilogue : {Epilogue::none, Epilogue::relu, Epilogue::silu}) {
-    add_gathered_linear(cases, 0, 2, 3, kNoCapacity, 3, 4, epilogue);
-    add_gathered_linear(cases, 9, 2, 4, kNoCapacity, 5, 7, epilogue);
-    add_gathered_linear(cases, 9, 2, 4, 3, 4, 9, epilogue);
+    add_gathered_linear(cases, {0, 3, 2}, kNoCapacity, 3, 4, epilogue);
+    add_gathered_linear(cases, {9, 4, 2}, kNoCapacity, 5, 7, epilogue);
+    add_gathered_linear(cases, {9, 4, 2}, 3, 4, 9, epilogue);
   }
-  add_gathered_linear(cases, 1, 1, 1, kNoCapacity, 1, 1, Epilogue::none);
-  add_gathered_linear(cases, 90, 1, 2, kNoCapacity, 3, 2, Epilogue::relu);
-  add_gathered_linear(cases, 512, 2, 8, kNoCapacity, 128, 512, Epilogue::relu, true);
+  add_gathered_linear(cases, {1, 1, 1}, kNoCapacity, 1, 1, Epilogue::none);
+  add_gathered_linear(cases, {90, 2, 1}, kNoCapacity, 3, 2, Epilogue::relu);
+  add_gathered_linear(cases, kTypicalRouting, kNoCapacity, 128, 512, Epilogue::relu, true);
 }
 
 }  // namespace moe::test

@@ -1,5 +1,7 @@
-// Gating, gather, combine and the auxiliary losses. What they do beyond these formulas (ties, drops, the
+// Gating and the auxiliary losses. What they do beyond these formulas (ties, drops, the
 // traps of the losses) is in routing_test.cpp.
+
+#include "tests/op_cases/routing.h"
 
 #include <fmt/format.h>
 
@@ -8,38 +10,13 @@
 #include <numeric>
 
 #include "autograd/ops.h"
-#include "tests/op_cases.h"
 
 namespace moe::test {
 namespace {
 
-constexpr RngAddress kRng{.seed = 11, .step = 3, .stream = 5};
-
-// Tokens, experts, chosen.
-struct Routing {
-  int64_t N, E, k;
-  std::string str() const { return fmt::format("{} tokens, {} of {} experts", N, k, E); }
-};
-
-size_t at(int64_t i) {
-  return static_cast<size_t>(i);
-}
-
-double float_bytes(int64_t n) {
-  return 4.0 * static_cast<double>(n);
-}
-
 template <class T>
 T softplus_of(T x) {
   return std::log1p(std::exp(x));
-}
-
-// Which experts a token chooses, all different. Some experts are chosen more often, some never.
-std::vector<int32_t> some_experts(const Routing& r) {
-  std::vector<int32_t> expert;
-  for (int64_t n = 0; n < r.N; ++n)
-    for (int64_t j = 0; j < r.k; ++j) expert.push_back(static_cast<int32_t>((n * n + j) % r.E));
-  return expert;
 }
 
 // 0, 1, ..., n-1 by falling h, equal ones by rising index.
@@ -175,100 +152,6 @@ void add_load_loss(OpCases& cases, const Routing& r, Normals normals, std::optio
        .benchmark = benchmark});
 }
 
-// --- gather and combine ---
-
-// row -> assignment, as dispatch_plan's contract says, the slow way.
-std::vector<int64_t> plain_assignment(const Routing& r, const std::vector<int32_t>& expert,
-                                      int64_t capacity) {
-  std::vector<int64_t> assignment;
-  for (int64_t e = 0; e < r.E; ++e) {
-    int64_t kept = 0;
-    for (int64_t a = 0; a < r.N * r.k; ++a)
-      if (expert[at(a)] == e && (capacity == kNoCapacity || kept++ < capacity)) assignment.push_back(a);
-  }
-  assignment.resize(expert.size(), -1);
-  return assignment;
-}
-
-std::string plan_label(const Routing& r, int64_t dim, int64_t capacity) {
-  return capacity == kNoCapacity ? fmt::format("{}, width {}", r.str(), dim)
-                                 : fmt::format("{}, width {}, capacity {}", r.str(), dim, capacity);
-}
-
-void add_gather(OpCases& cases, const Routing& r, int64_t dim, int64_t capacity,
-                const std::vector<int32_t>& expert, std::optional<Cost> benchmark = {}) {
-  cases.push_back({.op = "gather",
-                   .label = plan_label(r, dim, capacity),
-                   .inputs = {normal("x", {r.N, dim}, capacity == 0 ? Gradient::zero : Gradient::checked)},
-                   .build =
-                       [=](Tape& tape, Inputs in) {
-                         const Tensor ids = ints(tape, {r.N, r.k}, expert);
-                         return gather(tape, in[0], dispatch_plan(tape, ids, r.E, capacity));
-                       },
-                   .reference =
-                       [=]<class T>(const Values<T>& in) {
-                         std::vector<T> rows;
-                         for (const int64_t a : plain_assignment(r, expert, capacity))
-                           for (int64_t c = 0; c < dim; ++c)
-                             rows.push_back(a < 0 ? T(0) : in[0][at(a / r.k * dim + c)]);
-                         return rows;
-                       },
-                   .benchmark = benchmark});
-}
-
-void add_combine(OpCases& cases, const Routing& r, int64_t dim, int64_t capacity,
-                 const std::vector<int32_t>& expert, std::optional<Cost> benchmark = {}) {
-  const Gradient gradient = capacity == 0 ? Gradient::zero : Gradient::checked;
-  cases.push_back(
-      {.op = "combine",
-       .label = plan_label(r, dim, capacity),
-       .inputs = {normal("rows", {r.N * r.k, dim}, gradient), normal("gate", {r.N, r.k}, gradient)},
-       .build =
-           [=](Tape& tape, Inputs in) {
-             const Tensor ids = ints(tape, {r.N, r.k}, expert);
-             return combine(tape, in[0], in[1], dispatch_plan(tape, ids, r.E, capacity));
-           },
-       .reference =
-           [=]<class T>(const Values<T>& in) {
-             std::vector<T> y(at(r.N * dim));
-             const std::vector<int64_t> assignment = plain_assignment(r, expert, capacity);
-             for (int64_t row = 0; row < r.N * r.k; ++row) {
-               const int64_t a = assignment[at(row)];
-               for (int64_t c = 0; a >= 0 && c < dim; ++c)
-                 y[at(a / r.k * dim + c)] += in[1][at(a)] * in[0][at(row * dim + c)];
-             }
-             return y;
-           },
-       .benchmark = benchmark});
-}
-
-// With dropout of the rows, and x added.
-void add_add_combine(OpCases& cases, const Routing& r, int64_t dim, int64_t capacity, double p,
-                     std::optional<Cost> benchmark = {}) {
-  const std::vector<int32_t> expert = some_experts(r);
-  cases.push_back(
-      {.op = "combine",
-       .label = fmt::format("added, {}, p = {}", plan_label(r, dim, capacity), p),
-       .inputs = {normal("x", {r.N, dim}), normal("rows", {r.N * r.k, dim}), normal("gate", {r.N, r.k})},
-       .build =
-           [=](Tape& tape, Inputs in) {
-             const Tensor ids = ints(tape, {r.N, r.k}, expert);
-             return add_combine(tape, in[0], in[1], in[2], dispatch_plan(tape, ids, r.E, capacity), p, kRng);
-           },
-       .reference =
-           [=]<class T>(const Values<T>& in) {
-             std::vector<T> y = in[0];
-             const std::vector<int64_t> assignment = plain_assignment(r, expert, capacity);
-             for (int64_t i = 0; i < r.N * r.k * dim; ++i) {
-               const int64_t a = assignment[at(i / dim)];
-               if (a < 0 || random_u32(kRng, at(i)) < p * 0x1p32) continue;
-               y[at(a / r.k * dim + i % dim)] += in[2][at(a)] * in[1][at(i)] / static_cast<T>(1 - p);
-             }
-             return y;
-           },
-       .benchmark = benchmark});
-}
-
 // --- the losses without noise ---
 
 void add_importance_loss(OpCases& cases, const Routing& r, std::optional<Cost> benchmark = {}) {
@@ -340,9 +223,8 @@ void add_z_loss(OpCases& cases, int64_t N, int64_t E, std::optional<Cost> benchm
 }  // namespace
 
 void add_routing_cases(OpCases& cases) {
-  // What the model trains with.
-  const Routing typical{512, 8, 2};
-  const int64_t width = 128, x = typical.N * width, rows = typical.k * x, logits = typical.N * typical.E;
+  const Routing& typical = kTypicalRouting;
+  const int64_t logits = typical.N * typical.E;
 
   for (const GateSoftmax softmax : {GateSoftmax::selected, GateSoftmax::all}) {
     for (const Routing& r : {Routing{0, 4, 2}, {1, 1, 1}, {5, 8, 2}, {7, 4, 1}, {3, 6, 6}, {1, 70, 20}})
@@ -361,37 +243,6 @@ void add_routing_cases(OpCases& cases) {
     for (const Normals normals : {Normals::recorded, Normals::drawn}) add_load_loss(cases, r, normals);
   add_load_loss(cases, typical, Normals::drawn,
                 Cost{.bytes = float_bytes(3 * logits), .backward_bytes = float_bytes(7 * logits)});
-
-  struct Plan {
-    Routing r;
-    int64_t dim, capacity;
-  };
-  for (const auto& [r, dim, capacity] : {Plan{{0, 4, 2}, 3, kNoCapacity},
-                                         {{1, 1, 1}, 1, kNoCapacity},
-                                         {{6, 6, 1}, 5, kNoCapacity},  // experts 2 and 5 have no token
-                                         {{4, 3, 3}, 33, kNoCapacity},
-                                         {{5, 4, 2}, 6, kNoCapacity},  // rows that begin on 8 bytes
-                                         {{9, 4, 2}, 0, kNoCapacity},
-                                         {{9, 4, 2}, 7, 3},
-                                         {{9, 4, 2}, 7, 0}}) {
-    add_gather(cases, r, dim, capacity, some_experts(r));
-    add_combine(cases, r, dim, capacity, some_experts(r));
-  }
-  const Routing one{5, 3, 1};  // all tokens to the last expert
-  add_gather(cases, one, 4, kNoCapacity, {2, 2, 2, 2, 2});
-  add_combine(cases, one, 4, kNoCapacity, {2, 2, 2, 2, 2});
-  add_gather(cases, typical, width, kNoCapacity, some_experts(typical),
-             Cost{.bytes = float_bytes(x + rows), .backward_bytes = float_bytes(2 * x + rows)});
-  add_combine(cases, typical, width, kNoCapacity, some_experts(typical),
-              Cost{.bytes = float_bytes(x + rows), .backward_bytes = float_bytes(x + 3 * rows)});
-
-  for (const double p : {0.0, 0.3}) {
-    add_add_combine(cases, {0, 4, 2}, 3, kNoCapacity, p);
-    add_add_combine(cases, {4, 3, 3}, 33, kNoCapacity, p);
-    add_add_combine(cases, {9, 4, 2}, 7, 3, p);
-  }
-  add_add_combine(cases, typical, width, kNoCapacity, 0.1,
-                  Cost{.bytes = float_bytes(2 * x + rows), .backward_bytes = float_bytes(3 * x + 3 * rows)});
 
   for (const Routing& r : {Routing{0, 4, 2}, {1, 1, 1}, {1, 5, 2}, {6, 6, 1}, {80, 7, 2}}) {
     add_importance_loss(cases, r);
