@@ -20,6 +20,16 @@ inline Corpus grammar(int64_t length) {
 
 using Values = std::vector<std::vector<float>>;
 
+// The values or the gradients of all parameters, wherever they lie.
+inline Values parameter_values(const MoeLm& model, Tensor Parameter::*member) {
+  Values all;
+  for (const Parameter& p : model.parameters()) {
+    const Tensor host = (p.*member).to(Device::cpu);
+    all.emplace_back(host.span<float>().begin(), host.span<float>().end());
+  }
+  return all;
+}
+
 struct SmallRun {
   SmallRun(const ModelConfig& m, const TrainConfig& t)
       : train(t),
@@ -29,16 +39,8 @@ struct SmallRun {
         trainer(model, train, corpus, plan) {
     model.initialise(static_cast<uint64_t>(t.seed));
   }
-  Values values(Tensor Parameter::*member) const {
-    Values all;
-    for (const Parameter& p : model.parameters()) {
-      const auto v = (p.*member).span<float>();
-      all.emplace_back(v.begin(), v.end());
-    }
-    return all;
-  }
-  Values weights() const { return values(&Parameter::value); }
-  Values gradients() const { return values(&Parameter::grad); }
+  Values weights() const { return parameter_values(model, &Parameter::value); }
+  Values gradients() const { return parameter_values(model, &Parameter::grad); }
 
   TrainConfig train;
   Corpus corpus;

@@ -46,14 +46,7 @@ struct DeviceRun {
     while (const auto done = trainer.next(wait)) steps.push_back(*done);
   }
 
-  Values weights() const {
-    Values all;
-    for (const Parameter& p : model.parameters()) {
-      const Tensor host = p.value.to(Device::cpu);
-      all.emplace_back(host.span<float>().begin(), host.span<float>().end());
-    }
-    return all;
-  }
+  Values weights() const { return parameter_values(model, &Parameter::value); }
 };
 
 // With dropout, auxiliary losses and clipping.

@@ -13,11 +13,9 @@ constexpr int kFaultCode = 99;
 
 struct AtExit {
   ~AtExit() {
-    const std::vector<simt::Fault> faults = simt::take_faults();
-    for (const simt::Fault& f : faults)
-      std::fprintf(stderr, "%s: %s\n", simt::name_of(f.kind), f.message.c_str());
+    const bool any = simt::print_faults();
     std::fflush(nullptr);
-    if (!faults.empty()) _exit(kFaultCode);
+    if (any) _exit(kFaultCode);
   }
 } at_exit;
 

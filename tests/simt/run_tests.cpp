@@ -28,13 +28,6 @@
 
 namespace {
 
-int print_faults() {
-  const std::vector<simt::Fault> faults = simt::take_faults();
-  for (const simt::Fault& f : faults)
-    std::fprintf(stderr, "%s: %s\n", simt::name_of(f.kind), f.message.c_str());
-  return faults.empty() ? 0 : 1;
-}
-
 int print_kernels_not_run() {
   const std::string folder = std::string(MOE_SOURCE_DIR) + "/kernels";
   const std::set<std::string> missing = moe::test::kernels_not_run(folder);
@@ -71,7 +64,7 @@ int main(int argc, char** argv) {
   cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
   moe::set_current_stream(stream);
   const int failed = Catch::Session().run(static_cast<int>(args.size()), args.data());
-  const int faults = print_faults();
+  const int faults = simt::print_faults();
   const int not_run = every_kernel ? print_kernels_not_run() : 0;
   return failed ? failed : faults | not_run;
 }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <utility>
 
 #include "block.h"
@@ -57,6 +58,12 @@ void report(FaultKind kind, const std::string& message, const std::string& key) 
 std::vector<Fault> take_faults() {
   ++g_times_taken;
   return std::exchange(faults(), {});
+}
+
+bool print_faults() {
+  const std::vector<Fault> list = take_faults();
+  for (const Fault& f : list) std::fprintf(stderr, "%s: %s\n", name_of(f.kind), f.message.c_str());
+  return !list.empty();
 }
 
 uint64_t times_taken() {

@@ -35,6 +35,8 @@ void report(FaultKind, const std::string& message, const std::string& key = "");
 
 // The faults so far, which are then forgotten.
 std::vector<Fault> take_faults();
+// Takes them and prints them on stderr; whether there were any.
+bool print_faults();
 // How many times they were taken: what was reported before then may be reported again.
 uint64_t times_taken();
 
