@@ -61,8 +61,7 @@ Var attention(Tape&, const Var& qkv, const AttentionOptions&);
 // The mean over N of -log softmax(logits [N, V])[targets [N]], shape [1].
 Var cross_entropy(Tape&, const Var& logits, const Tensor& targets);
 
-// --- Mixture of experts: router_logits -> gating -> plan -> gathered_linear -> grouped_linear -> add_combine
-// ---
+// --- Mixture of experts: router_logits, gating, dispatch_plan, gathered_linear, grouped_linear, add_combine
 
 struct RouterLogits {
   Var logits, noise_logits;  // [N, E]; the second undefined without noise_weight

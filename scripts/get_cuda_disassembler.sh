@@ -10,22 +10,9 @@ set -euo pipefail
 folder=$1
 [[ ! -x $folder/bin/cuobjdump ]] || exit 0
 
-mkdir -p "$folder/wheels" "$folder/bin"
-trap 'rm -rf "$folder/wheels"' EXIT
-if ! python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: \
-  --dest "$folder/wheels" 'nvidia-cuda-cuobjdump==13.*' 'nvidia-cuda-nvdisasm==13.*'; then
+if ! "$(dirname "$0")/get_wheels.sh" "$folder" bin 'nvidia-cuda-cuobjdump==13.*' 'nvidia-cuda-nvdisasm==13.*'; then
   echo "cuobjdump could not be fetched: pip found no network or no such package" >&2
   exit 1
 fi
-for wheel in "$folder"/wheels/*.whl; do
-  python3 - "$wheel" "$folder/bin" << 'END'
-import pathlib, sys, zipfile
-with zipfile.ZipFile(sys.argv[1]) as archive:
-    for name in archive.namelist():
-        if pathlib.PurePosixPath(name).parent.name == "bin" and not name.endswith("/"):
-            program = pathlib.Path(sys.argv[2]) / pathlib.PurePosixPath(name).name
-            program.write_bytes(archive.read(name))
-            program.chmod(0o755)
-END
-done
+chmod +x "$folder"/bin/*
 [[ -x $folder/bin/cuobjdump && -x $folder/bin/nvdisasm ]]
