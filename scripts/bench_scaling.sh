@@ -19,7 +19,7 @@ cmake --preset release > /dev/null
 cmake --build --preset release --target bench_step > /dev/null
 
 row() { # NAME OPTION...
-  build/bench/bench_step --steps "$steps" "${@:2}" | awk -v name="$1" '
+  build/bench/bench_step --device cpu --steps "$steps" "${@:2}" | awk -v name="$1" '
     /large products/ {
       for (i = 2; i <= NF; ++i) {
         if ($i ~ /^GFLOP\/s/) rate = $(i - 1)

@@ -20,7 +20,7 @@ for wheel in (folder / "wheels").glob("*.whl"):
     with zipfile.ZipFile(wheel) as archive:
         for name in archive.namelist():
             parts = pathlib.PurePosixPath(name).parts
-            if part not in parts or name.endswith("/"):
+            if part not in parts[:-1] or name.endswith("/"):
                 continue
             target = (folder / part).joinpath(*parts[parts.index(part) + 1:])
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <numeric>
 
 #include "core/philox.h"
@@ -65,7 +66,13 @@ CaseInput spread(std::string name, const Shape& shape, double gap, Gradient grad
 
 Tensor ints(Tape& tape, const Shape& shape, std::span<const int32_t> values) {
   if (tape.device() == Device::meta) return Tensor::empty(shape, DType::i32, Device::meta);
-  return Tensor::from(values, shape).to(tape.device());
+  const Tensor host = Tensor::from(values, shape);
+  if (tape.device() == Device::cpu) return host;
+  static auto& on_device =
+      *new std::map<std::vector<int32_t>, Tensor>;  // never destroyed: the GPU may be gone
+  Tensor& there = on_device[{values.begin(), values.end()}];
+  if (!there.defined()) there = host.to(tape.device());
+  return there.reshape(shape);
 }
 
 const OpCases& op_cases() {

@@ -68,7 +68,9 @@ CaseInput uniform(std::string name, const Shape&, double low, double high, Gradi
 CaseInput spread(std::string name, const Shape&, double gap = 0.5, Gradient = Gradient::checked);
 CaseInput given(std::string name, const Shape&, std::vector<double> values, Gradient = Gradient::checked);
 
-// An i32 tensor on the tape's device, not from its arena; on Device::meta the values are left out.
+// An i32 tensor on the tape's device, not from its arena; on Device::meta the values are left out. On a GPU
+// all who ask for the same numbers share them, so that asking again copies nothing: a graph can be made of
+// it.
 Tensor ints(Tape&, const Shape&, std::span<const int32_t> values);
 inline Tensor ints(Tape& tape, const Shape& shape, std::initializer_list<int32_t> values) {
   return ints(tape, shape, std::span(values.begin(), values.size()));

@@ -27,7 +27,7 @@ def output(command, **environment):
 
 
 def ours(threads, steps):
-    text = output([ROOT / "build/bench/bench_step", "--threads", threads, "--steps", steps])
+    text = output([ROOT / "build/bench/bench_step", "--device", "cpu", "--threads", threads, "--steps", steps])
     row = {line.split("  ")[0]: line for line in text.splitlines()}
 
     def median(name):

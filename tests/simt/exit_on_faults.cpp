@@ -12,6 +12,7 @@ namespace {
 constexpr int kFaultCode = 99;
 
 struct AtExit {
+  AtExit() { simt::take_faults(); }  // so that the list was there before this, and is still there after it
   ~AtExit() {
     const bool any = simt::print_faults();
     std::fflush(nullptr);

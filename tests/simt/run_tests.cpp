@@ -22,7 +22,7 @@
 #define CATCH_CONFIG_RUNNER
 #include "core/device.h"
 #include "tests/catch.h"
-#include "tests/simt/chosen_op.h"
+#include "tests/cuda/device_cases.h"
 #include "tests/simt/executor/fault.h"
 #include "tests/simt/kernel_list.h"
 
@@ -37,29 +37,17 @@ int print_kernels_not_run() {
   return missing.empty() ? 0 : 1;
 }
 
-// Takes this program's own options out of the command line.
-bool take_options(std::vector<char*>& args) {
-  bool every_kernel = false;
-  for (size_t i = 1; i < args.size();) {
-    const std::string_view arg = args[i];
-    const bool is_op = arg == "--op" && i + 1 < args.size();
-    if (!is_op && arg != "--every-kernel") {
-      ++i;
-      continue;
-    }
-    every_kernel |= !is_op;
-    if (is_op) moe::test::chosen_op() = args[i + 1];
-    const auto at = args.begin() + static_cast<std::ptrdiff_t>(i);
-    args.erase(at, at + 1 + is_op);
-  }
-  return every_kernel;
+// Takes this program's own option out of the command line.
+bool take_every_kernel(std::vector<char*>& args) {
+  return std::erase_if(args, [](const char* arg) { return std::string_view(arg) == "--every-kernel"; }) > 0;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
   std::vector<char*> args(argv, argv + argc);
-  const bool every_kernel = take_options(args);
+  moe::test::take_op(args);
+  const bool every_kernel = take_every_kernel(args);
   cudaStream_t stream = nullptr;
   cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
   moe::set_current_stream(stream);

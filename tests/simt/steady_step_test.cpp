@@ -3,7 +3,7 @@
 #include <numeric>
 
 #include "tests/catch.h"
-#include "tests/simt/device_run.h"
+#include "tests/cuda/device_run.h"
 #include "tests/simt/executor/counters.h"
 
 namespace moe::test {

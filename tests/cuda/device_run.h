@@ -6,18 +6,11 @@
 #include "core/cuda_graph.h"
 #include "model/trainer.h"
 #include "tests/run_fixture.h"
-#include "tests/simt/executor/watch.h"
 
 namespace moe::test {
 
 // Of a run that is compared with the CPU's: few where each takes a second.
-inline int64_t compared_steps() {
-#if defined(__SANITIZE_ADDRESS__)
-  return 4;
-#else
-  return simt::watch::on() ? 4 : 20;
-#endif
-}
+inline constexpr int64_t kComparedSteps = MOE_COMPARED_STEPS;
 
 // A model with its trainer, and what happened to them. As in the programs, all but the steps runs on the
 // default stream, which waits for that of the steps; the tests' own stream would not.

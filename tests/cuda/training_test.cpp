@@ -4,8 +4,8 @@
 
 #include "model/generate.h"
 #include "tests/catch.h"
+#include "tests/cuda/device_run.h"
 #include "tests/in_precision.h"
-#include "tests/simt/device_run.h"
 
 namespace moe::test {
 namespace {
@@ -49,7 +49,7 @@ class Choices {
 // The steps of one run on the GPU are one graph each; those of the other are launched kernel by kernel and
 // looked at.
 TEST_CASE("steps of training on the GPU are those of the CPU, and choose the same experts",
-          "[simt][training]") {
+          "[cuda][training]") {
   for (const Case& c : kCases) {
     INFO(c.name());
     const ModelConfig config = device_config(c.router, c.capacity_factor);
@@ -57,7 +57,7 @@ TEST_CASE("steps of training on the GPU are those of the CPU, and choose the sam
     DeviceRun cpu(config, train, Device::cpu), cuda(config, train, Device::cuda),
         direct(config, train, Device::cuda);
     const Choices cpu_choices(cpu.trainer), gpu_choices(direct.trainer);
-    const int64_t steps = compared_steps();
+    const int64_t steps = kComparedSteps;
     cpu.run(0, steps);
     cuda.run(0, steps);
     REQUIRE(cuda.steps.size() == cpu.steps.size());
@@ -82,7 +82,7 @@ TEST_CASE("steps of training on the GPU are those of the CPU, and choose the sam
 
 // With k = E there is no choice that rounding could turn. docs/numerics.md derives the tolerance.
 TEST_CASE("training in tf32 and bf16 keeps to the losses of fp32 as closely as rounding lets it",
-          "[simt][training]") {
+          "[cuda][training]") {
   ModelConfig c = device_config(RouterKind::noisy_topk);
   c.top_k = c.num_experts;
   TrainConfig t = device_training(RouterKind::noisy_topk);
@@ -91,7 +91,7 @@ TEST_CASE("training in tf32 and bf16 keeps to the losses of fp32 as closely as r
   double largest = 0;
   for (const float x : infer_logits(exact.model, token_batch(c, 4, c.block_size, 1)))
     largest = std::max(largest, std::abs(static_cast<double>(x)));
-  const int64_t steps = compared_steps();
+  const int64_t steps = kComparedSteps;
   exact.run(0, steps);
   for (const auto& [precision, rounding] : {std::pair{Precision::tf32, 0x1p-11}, {Precision::bf16, 0x1p-8}}) {
     const InPrecision computing(precision);
@@ -110,7 +110,7 @@ TEST_CASE("training in tf32 and bf16 keeps to the losses of fp32 as closely as r
 }
 
 TEST_CASE("an evaluation on the GPU is the CPU's, of samples and of the whole split",
-          "[simt][training][host]") {
+          "[cuda][training][host]") {
   for (const bool full : {false, true}) {
     ModelConfig c = device_config(RouterKind::noisy_topk);
     TrainConfig t = device_training(RouterKind::noisy_topk);
@@ -137,7 +137,7 @@ TEST_CASE("an evaluation on the GPU is the CPU's, of samples and of the whole sp
 }
 
 TEST_CASE("a step that must not be made leaves the GPU's weights alone, and the host hears of it",
-          "[simt][training]") {
+          "[cuda][training]") {
   const ModelConfig c = device_config(RouterKind::noisy_topk);
   TrainConfig t = device_training(RouterKind::noisy_topk);
   DeviceRun run(c, t, Device::cuda);
@@ -165,7 +165,7 @@ TEST_CASE("a step that must not be made leaves the GPU's weights alone, and the 
   CHECK(diverging.steps[3].history.skipped == 3);
 }
 
-TEST_CASE("another attempt and another step draw other batches on the GPU too", "[simt][training]") {
+TEST_CASE("another attempt and another step draw other batches on the GPU too", "[cuda][training]") {
   const ModelConfig c = device_config(RouterKind::topk);
   DeviceRun cpu(c, device_training(RouterKind::topk, 2), Device::cpu),
       cuda(c, device_training(RouterKind::topk, 2), Device::cuda);
@@ -178,7 +178,7 @@ TEST_CASE("another attempt and another step draw other batches on the GPU too", 
 }
 
 TEST_CASE("text from the GPU is the CPU's, drawn and greedy, before and after the window slides",
-          "[simt][generate]") {
+          "[cuda][generate]") {
   const ModelConfig c = device_config(RouterKind::noisy_topk);
   const MoeLm cpu(c, DType::f32, Device::cpu, false), cuda(c, DType::f32, Device::cuda, false);
   cpu.initialise(5);
