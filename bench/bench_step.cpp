@@ -75,8 +75,9 @@ double flops_of_product(int64_t n) {
 }
 
 Limits limits_of_cpu(int64_t parameters, int64_t n) {
-  const std::vector<float> a(static_cast<size_t>(n * n), 1e-3f), b = a;
-  std::vector<float> c(a.size());
+  const auto size = static_cast<size_t>(n * n);
+  const std::vector<float> a(size, 1e-3f), b(size, 1e-3f);
+  std::vector<float> c(size);
   const kernels::cpu::Gemm<float> product{
       .m = n, .n = n, .k = n, .a = a.data(), .lda = n, .b = b.data(), .ldb = n, .c = c.data(), .ldc = n};
   const double seconds = time_of(20, [&] { kernels::cpu::gemm(product); }).least;

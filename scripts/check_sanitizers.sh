@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Do the tests pass under AddressSanitizer and UndefinedBehaviorSanitizer? Leaves out those labelled `slow`.
+# Do the tests pass under AddressSanitizer and UndefinedBehaviorSanitizer? Leaves out one that calls what others do,
+# hundreds of times.
 #
 #   scripts/check_sanitizers.sh             all but the CUDA kernels
 #   scripts/check_sanitizers.sh --kernels   these alone, on the CPU (docs/executor.md)
@@ -13,4 +14,4 @@ if [[ ${1-} == --kernels ]]; then
 fi
 cmake --preset asan -DMOE_SIMT=OFF
 cmake --build --preset asan
-ctest --preset asan --label-exclude slow --parallel "$(nproc)"
+ctest --preset asan --exclude-regex "any gradient of any operation is falsified" --parallel "$(nproc)"

@@ -1,4 +1,5 @@
-#if !__has_include(<catch2/catch_all.hpp>)  // version 3 brings its own main
-#define CATCH_CONFIG_MAIN
-#include <catch2/catch.hpp>
-#endif
+#include "tests/catch_runner.h"
+
+int main(int argc, char** argv) {
+  return moe::test::run_catch(argc, argv);
+}

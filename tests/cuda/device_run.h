@@ -9,9 +9,6 @@
 
 namespace moe::test {
 
-// Of a run that is compared with the CPU's: few where each takes a second.
-inline constexpr int64_t kComparedSteps = MOE_COMPARED_STEPS;
-
 // A model with its trainer, and what happened to them. As in the programs, all but the steps runs on the
 // default stream, which waits for that of the steps; the tests' own stream would not.
 struct DeviceRun {

@@ -7,10 +7,10 @@
 #include <cstdio>
 #include <vector>
 
-#define CATCH_CONFIG_RUNNER
 #include "core/cuda_graph.h"
 #include "core/cuda_memory.h"
-#include "tests/cuda/device_cases.h"
+#include "tests/catch_runner.h"
+#include "tests/cuda/test_options.h"
 
 int main(int argc, char** argv) {
   std::vector<char*> args(argv, argv + argc);
@@ -22,5 +22,5 @@ int main(int argc, char** argv) {
   std::printf("On %s\n", moe::cuda::device_name().c_str());
   const moe::cuda::OwnedStream stream = moe::cuda::make_stream();
   moe::set_current_stream(stream.get());
-  return Catch::Session().run(static_cast<int>(args.size()), args.data());
+  return moe::test::run_catch(static_cast<int>(args.size()), args.data());
 }

@@ -5,6 +5,7 @@
 #include "model/generate.h"
 #include "tests/catch.h"
 #include "tests/cuda/device_run.h"
+#include "tests/cuda/test_options.h"
 #include "tests/in_precision.h"
 
 namespace moe::test {
@@ -57,7 +58,7 @@ TEST_CASE("steps of training on the GPU are those of the CPU, and choose the sam
     DeviceRun cpu(config, train, Device::cpu), cuda(config, train, Device::cuda),
         direct(config, train, Device::cuda);
     const Choices cpu_choices(cpu.trainer), gpu_choices(direct.trainer);
-    const int64_t steps = kComparedSteps;
+    const int64_t steps = test_options().compared_steps;
     cpu.run(0, steps);
     cuda.run(0, steps);
     REQUIRE(cuda.steps.size() == cpu.steps.size());
@@ -91,7 +92,7 @@ TEST_CASE("training in tf32 and bf16 keeps to the losses of fp32 as closely as r
   double largest = 0;
   for (const float x : infer_logits(exact.model, token_batch(c, 4, c.block_size, 1)))
     largest = std::max(largest, std::abs(static_cast<double>(x)));
-  const int64_t steps = kComparedSteps;
+  const int64_t steps = test_options().compared_steps;
   exact.run(0, steps);
   for (const auto& [precision, rounding] : {std::pair{Precision::tf32, 0x1p-11}, {Precision::bf16, 0x1p-8}}) {
     const InPrecision computing(precision);

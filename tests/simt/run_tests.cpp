@@ -16,14 +16,11 @@
 #include <string_view>
 #include <vector>
 
-// A kernel that wrote far outside may have destroyed the heap, on which Catch's handler of signals would
-// wait.
-#define CATCH_CONFIG_NO_POSIX_SIGNALS
-#define CATCH_CONFIG_RUNNER
 #include "core/device.h"
-#include "tests/catch.h"
-#include "tests/cuda/device_cases.h"
+#include "tests/catch_runner.h"
+#include "tests/cuda/test_options.h"
 #include "tests/simt/executor/fault.h"
+#include "tests/simt/executor/watch.h"
 #include "tests/simt/kernel_list.h"
 
 namespace {
@@ -47,11 +44,17 @@ bool take_every_kernel(std::vector<char*>& args) {
 int main(int argc, char** argv) {
   std::vector<char*> args(argv, argv + argc);
   moe::test::take_op(args);
+#if defined(__SANITIZE_ADDRESS__)
+  const bool slow = true;
+#else
+  const bool slow = simt::watch::on();
+#endif
+  if (slow) moe::test::test_options().compared_steps = 4;
   const bool every_kernel = take_every_kernel(args);
   cudaStream_t stream = nullptr;
   cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
   moe::set_current_stream(stream);
-  const int failed = Catch::Session().run(static_cast<int>(args.size()), args.data());
+  const int failed = moe::test::run_catch(static_cast<int>(args.size()), args.data());
   const int faults = simt::print_faults();
   const int not_run = every_kernel ? print_kernels_not_run() : 0;
   return failed ? failed : faults | not_run;
