@@ -12,6 +12,31 @@ namespace {
 
 using namespace moe;
 
+// What a run learns from. The text itself is not kept.
+struct Material {
+  Tokenizer tokenizer;
+  Corpus corpus;
+  DataId id;
+  double tokens_per_character;
+};
+
+// Completes the model's configuration. Refuses a text or options that do not go with the run to be resumed.
+Material read_material(TrainOptions& o) {
+  const std::string text = load_text(o.text);
+  if (o.resume) require_same_text(*o.resume, o.text, text);
+  Tokenizer tokenizer = o.resume ? o.resume->checkpoint.tokenizer
+                                 : Tokenizer::from_text(text, o.training.tokenizer, o.training.vocab_size);
+  o.model.vocab_size = tokenizer.size();
+  o.model.validate();
+  o.training.validate(o.model);
+  if (o.resume) require_same_run(*o.resume, o.model, o.training, o.allow_changes);
+  Corpus corpus{tokenizer.encode(text, o.text)};
+  corpus.require_blocks(o.model.block_size, o.text);
+  const auto tokens = static_cast<double>(corpus.ids.size());
+  return {std::move(tokenizer), std::move(corpus), DataId::of(text),
+          tokens / static_cast<double>(count_characters(text))};
+}
+
 // What a run is told about before it starts.
 void introduce(Progress& progress, const TrainOptions& o, const Corpus& corpus, const MemoryPlan& memory,
                const char* units, const ChosenDevice& device) {
@@ -27,7 +52,7 @@ void introduce(Progress& progress, const TrainOptions& o, const Corpus& corpus, 
 }
 
 // Starts or continues; the checkpoint's memory is free afterwards.
-void begin(Run& run, RunFolder& folder, TrainOptions& o, Progress& progress, std::string_view text) {
+void begin(Run& run, RunFolder& folder, TrainOptions& o, Progress& progress, const DataId& id) {
   for (const std::string& line : o.damaged) progress.note("damaged " + line);
   std::error_code none;
   const bool in_place = o.resume && std::filesystem::equivalent(o.resume->run_folder(), folder.path(), none);
@@ -39,7 +64,7 @@ void begin(Run& run, RunFolder& folder, TrainOptions& o, Progress& progress, std
     progress.note(fmt::format("resume  {}, after {} steps", o.resume->folder.string(), run.state().step));
     o.resume.reset();
   } else {
-    run.start(DataId::of(text));
+    run.start(id);
   }
 }
 
@@ -66,32 +91,21 @@ int train(TrainOptions& o) {
   set_threads(o.threads);
   const ChosenDevice device = choose_device(o.device);
 
-  const std::string text = load_text(o.text);
-  if (o.resume) require_same_text(*o.resume, o.text, text);
-  const Tokenizer tokenizer = o.resume
-                                  ? o.resume->checkpoint.tokenizer
-                                  : Tokenizer::from_text(text, o.training.tokenizer, o.training.vocab_size);
-  o.model.vocab_size = tokenizer.size();
-  o.model.validate();
-  o.training.validate(o.model);
-  if (o.resume) require_same_run(*o.resume, o.model, o.training, o.allow_changes);
-  const Corpus corpus{tokenizer.encode(text, o.text)};
-  corpus.require_blocks(o.model.block_size, o.text);
-  o.run.tokens_per_character =
-      static_cast<double>(corpus.ids.size()) / static_cast<double>(count_characters(text));
+  const Material material = read_material(o);
+  o.run.tokens_per_character = material.tokens_per_character;
   const MemoryPlan memory = plan_memory(o.model, o.training, device.available_memory);
   RunFolder folder(o.out);
   watch_interrupts();
 
   Progress progress(stdout, TerminalStyle::of(stdout), o.training.eval_interval);
-  introduce(progress, o, corpus, memory, tokenizer.units(), device);
+  introduce(progress, o, material.corpus, memory, material.tokenizer.units(), device);
   const MoeLm model(o.model, DType::f32, device.device);
-  Trainer trainer(model, o.training, corpus, memory);
-  Run run(folder, o.run, o.training, tokenizer, model, trainer, progress,
+  Trainer trainer(model, o.training, material.corpus, memory);
+  Run run(folder, o.run, o.training, material.tokenizer, model, trainer, progress,
           {interrupt_code, take_save_request});
   const bool resumed = o.resume.has_value();
-  begin(run, folder, o, progress, text);
-  Observers observers(run, o, tokenizer, corpus, model, progress, resumed);
+  begin(run, folder, o, progress, material.id);
+  Observers observers(run, o, material.tokenizer, material.corpus, model, progress, resumed);
   const int code = run.run();
   observers.finish(code);
   say_how_it_ended(run, o, progress, code);

@@ -21,9 +21,11 @@ Var record_grouped_linear(Tape& tape, const Var& x, const Var& weight, const Var
   const bool silu = epilogue == Epilogue::silu, relu = epilogue == Epilogue::relu;
   const Tensor y = tape.empty({s.rows, s.out}, x.dtype());
   const Tensor h = silu ? tape.empty(y.shape(), x.dtype()) : Tensor();
-  // GPUs read x where it lies. A plan without memory counts these rows, since it may be one for the CPU.
-  const Tensor rows =
-      gathered && tape.device() != Device::cuda ? tape.empty({s.rows, s.in}, x.dtype()) : Tensor();
+  // Forward and backward gather them anew, which takes less than keeping them. GPUs read x where it lies; a
+  // plan without memory counts these rows, since it may be one for the CPU.
+  const auto gathered_rows = [=, &tape, dtype = x.dtype()] {
+    return gathered && tape.device() != Device::cuda ? tape.empty({s.rows, s.in}, dtype) : Tensor();
+  };
   const auto where = [=, plan = plan] {
     return kernels::GroupedRows{.offsets = plan.offsets.data<int32_t>(),
                                 .assignment = gathered ? plan.assignment.data<int32_t>() : nullptr,
@@ -31,11 +33,15 @@ Var record_grouped_linear(Tape& tape, const Var& x, const Var& weight, const Var
                                 .tokens = plan.tokens,
                                 .topk = plan.topk};
   };
-  MOE_RUN(y, grouped_linear_forward, s, where(), x.value().data<T>(), weight.value().data<T>(),
-          bias.value().data<T>(), rows.data<T>(), h.data<T>(), y.data<T>());
+  {
+    const Tensor rows = gathered_rows();
+    MOE_RUN(y, grouped_linear_forward, s, where(), x.value().data<T>(), weight.value().data<T>(),
+            bias.value().data<T>(), rows.data<T>(), h.data<T>(), y.data<T>());
+  }
   return tape.record("grouped_linear", y, {x, weight, bias},
                      [=, &tape, kept = relu ? y : h, bias_grad = bias.grad()](const Tensor& dy) {
                        const Tensor dh = kept.defined() ? tape.empty(dy.shape(), dy.dtype()) : Tensor();
+                       const Tensor rows = gathered_rows();
                        const Tensor drows =
                            gathered && x.grad().needed() ? tape.empty({s.rows, s.in}, dy.dtype()) : Tensor();
                        const Tensor dx = x.grad().accumulate(), dweight = weight.grad().accumulate(),

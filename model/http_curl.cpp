@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "core/quote.h"
+#include "core/shared_library.h"
 #include "model/http.h"
 
 namespace moe {
@@ -24,23 +25,80 @@ using File = std::unique_ptr<std::FILE, int (*)(std::FILE*)>;
 
 constexpr long kSlowestUpload = 1000;  // bytes a second
 
+// The functions that are used here.
+struct Curl {
+  decltype(&curl_global_init) global_init;
+  decltype(&curl_easy_init) easy_init;
+  decltype(&curl_easy_cleanup) easy_cleanup;
+  decltype(&curl_easy_reset) easy_reset;
+  decltype(&curl_easy_setopt) easy_setopt;
+  decltype(&curl_easy_perform) easy_perform;
+  decltype(&curl_easy_getinfo) easy_getinfo;
+  decltype(&curl_easy_strerror) easy_strerror;
+  decltype(&curl_slist_append) slist_append;
+  decltype(&curl_slist_free_all) slist_free_all;
+  decltype(&curl_url) url;
+  decltype(&curl_url_cleanup) url_cleanup;
+  decltype(&curl_url_get) url_get;
+  decltype(&curl_url_set) url_set;
+  decltype(&curl_free) free;
+};
+
+#ifdef MOE_LOAD_CURL
+
+// When the first client asks for it, since it brings some thirty libraries with it: where the system finds
+// libraries, then the file MOE_LOAD_CURL that this was compiled for.
+Curl load() {
+  const SharedLibrary library("libcurl", {"libcurl.so.4", MOE_LOAD_CURL});
+  return {library.function<decltype(curl_global_init)>("curl_global_init"),
+          library.function<decltype(curl_easy_init)>("curl_easy_init"),
+          library.function<decltype(curl_easy_cleanup)>("curl_easy_cleanup"),
+          library.function<decltype(curl_easy_reset)>("curl_easy_reset"),
+          library.function<decltype(curl_easy_setopt)>("curl_easy_setopt"),
+          library.function<decltype(curl_easy_perform)>("curl_easy_perform"),
+          library.function<decltype(curl_easy_getinfo)>("curl_easy_getinfo"),
+          library.function<decltype(curl_easy_strerror)>("curl_easy_strerror"),
+          library.function<decltype(curl_slist_append)>("curl_slist_append"),
+          library.function<decltype(curl_slist_free_all)>("curl_slist_free_all"),
+          library.function<decltype(curl_url)>("curl_url"),
+          library.function<decltype(curl_url_cleanup)>("curl_url_cleanup"),
+          library.function<decltype(curl_url_get)>("curl_url_get"),
+          library.function<decltype(curl_url_set)>("curl_url_set"),
+          library.function<decltype(curl_free)>("curl_free")};
+}
+
+#else
+
+Curl load() {
+  return {curl_global_init,  curl_easy_init,    curl_easy_cleanup,  curl_easy_reset,   curl_easy_setopt,
+          curl_easy_perform, curl_easy_getinfo, curl_easy_strerror, curl_slist_append, curl_slist_free_all,
+          curl_url,          curl_url_cleanup,  curl_url_get,       curl_url_set,      curl_free};
+}
+
+#endif
+
+const Curl& curl() {
+  static const Curl loaded = load();
+  return loaded;
+}
+
 void start_library() {
-  static const CURLcode code = curl_global_init(CURL_GLOBAL_DEFAULT);
-  if (code != CURLE_OK) throw error(ErrorKind::runtime, "libcurl: {}", curl_easy_strerror(code));
+  static const CURLcode code = curl().global_init(CURL_GLOBAL_DEFAULT);
+  if (code != CURLE_OK) throw error(ErrorKind::runtime, "libcurl: {}", curl().easy_strerror(code));
 }
 
 std::string part_of(CURLU* url, CURLUPart part, unsigned flags = 0) {
   char* text = nullptr;
-  if (curl_url_get(url, part, &text, flags) != CURLUE_OK) return "";
+  if (curl().url_get(url, part, &text, flags) != CURLUE_OK) return "";
   std::string copy = text;
-  curl_free(text);
+  curl().free(text);
   return copy;
 }
 
 // Takes the user and the password out of the URL.
 HttpServer resolve(HttpServer server) {
-  const Url url(curl_url(), &curl_url_cleanup);
-  const bool known = curl_url_set(url.get(), CURLUPART_URL, server.url.c_str(), 0) == CURLUE_OK;
+  const Url url(curl().url(), curl().url_cleanup);
+  const bool known = curl().url_set(url.get(), CURLUPART_URL, server.url.c_str(), 0) == CURLUE_OK;
   const std::string scheme = part_of(url.get(), CURLUPART_SCHEME);
   if (!known || (scheme != "http" && scheme != "https"))
     throw error(ErrorKind::usage, "{} is no server: its address must be like http://host:5000",
@@ -50,7 +108,7 @@ HttpServer resolve(HttpServer server) {
     server.password = part_of(url.get(), CURLUPART_PASSWORD, CURLU_URLDECODE);
   }
   for (const CURLUPart part : {CURLUPART_USER, CURLUPART_PASSWORD, CURLUPART_QUERY, CURLUPART_FRAGMENT})
-    curl_url_set(url.get(), part, nullptr, 0);
+    curl().url_set(url.get(), part, nullptr, 0);
   server.url = part_of(url.get(), CURLUPART_URL);
   while (server.url.ends_with('/')) server.url.pop_back();
   return server;
@@ -87,7 +145,7 @@ long milliseconds(double seconds) {
 struct HttpClient::State {
   HttpServer server;
   HttpLimits limits;
-  Handle handle{nullptr, &curl_easy_cleanup};  // keeps the connection between requests
+  Handle handle{nullptr, curl().easy_cleanup};  // keeps the connection between requests
   std::atomic<bool> cancelled = false;
 
   HttpReply perform(const char* method, const std::string& path,
@@ -98,33 +156,33 @@ struct HttpClient::State {
 
 void HttpClient::State::set_common_options(const std::string& url, Answer& answer, char* message) {
   CURL* h = handle.get();
-  curl_easy_reset(h);
-  curl_easy_setopt(h, CURLOPT_URL, url.c_str());
-  curl_easy_setopt(h, CURLOPT_ERRORBUFFER, message);
-  curl_easy_setopt(h, CURLOPT_USERAGENT, "makemoe");
-  curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L);
-  curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, &on_body);
-  curl_easy_setopt(h, CURLOPT_WRITEDATA, &answer);
-  curl_easy_setopt(h, CURLOPT_NOPROGRESS, 0L);
-  curl_easy_setopt(h, CURLOPT_XFERINFOFUNCTION, &on_progress);
-  curl_easy_setopt(h, CURLOPT_XFERINFODATA, &cancelled);
-  curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT_MS, milliseconds(limits.connect_seconds));
+  curl().easy_reset(h);
+  curl().easy_setopt(h, CURLOPT_URL, url.c_str());
+  curl().easy_setopt(h, CURLOPT_ERRORBUFFER, message);
+  curl().easy_setopt(h, CURLOPT_USERAGENT, "makemoe");
+  curl().easy_setopt(h, CURLOPT_NOSIGNAL, 1L);
+  curl().easy_setopt(h, CURLOPT_WRITEFUNCTION, &on_body);
+  curl().easy_setopt(h, CURLOPT_WRITEDATA, &answer);
+  curl().easy_setopt(h, CURLOPT_NOPROGRESS, 0L);
+  curl().easy_setopt(h, CURLOPT_XFERINFOFUNCTION, &on_progress);
+  curl().easy_setopt(h, CURLOPT_XFERINFODATA, &cancelled);
+  curl().easy_setopt(h, CURLOPT_CONNECTTIMEOUT_MS, milliseconds(limits.connect_seconds));
 #if LIBCURL_VERSION_NUM >= 0x075700
   // Cancelling does not wait for a name server that does not answer.
-  curl_easy_setopt(h, CURLOPT_QUICK_EXIT, 1L);
+  curl().easy_setopt(h, CURLOPT_QUICK_EXIT, 1L);
 #endif
   if (!server.verify_tls) {
-    curl_easy_setopt(h, CURLOPT_SSL_VERIFYPEER, 0L);
-    curl_easy_setopt(h, CURLOPT_SSL_VERIFYHOST, 0L);
+    curl().easy_setopt(h, CURLOPT_SSL_VERIFYPEER, 0L);
+    curl().easy_setopt(h, CURLOPT_SSL_VERIFYHOST, 0L);
   }
-  if (!server.certificates.empty()) curl_easy_setopt(h, CURLOPT_CAINFO, server.certificates.c_str());
+  if (!server.certificates.empty()) curl().easy_setopt(h, CURLOPT_CAINFO, server.certificates.c_str());
   if (!server.token.empty()) {
-    curl_easy_setopt(h, CURLOPT_HTTPAUTH, CURLAUTH_BEARER);
-    curl_easy_setopt(h, CURLOPT_XOAUTH2_BEARER, server.token.c_str());
+    curl().easy_setopt(h, CURLOPT_HTTPAUTH, CURLAUTH_BEARER);
+    curl().easy_setopt(h, CURLOPT_XOAUTH2_BEARER, server.token.c_str());
   } else if (!server.user.empty()) {
-    curl_easy_setopt(h, CURLOPT_HTTPAUTH, CURLAUTH_BASIC);
-    curl_easy_setopt(h, CURLOPT_USERNAME, server.user.c_str());
-    curl_easy_setopt(h, CURLOPT_PASSWORD, server.password.c_str());
+    curl().easy_setopt(h, CURLOPT_HTTPAUTH, CURLAUTH_BASIC);
+    curl().easy_setopt(h, CURLOPT_USERNAME, server.user.c_str());
+    curl().easy_setopt(h, CURLOPT_PASSWORD, server.password.c_str());
   }
 }
 
@@ -132,7 +190,7 @@ void HttpClient::State::fail(const std::string& what, CURLcode code, const char*
   if (code == CURLE_WRITE_ERROR)
     throw error(ErrorKind::runtime, "{}: the reply is longer than {} bytes", what, limits.reply_bytes);
   if (code == CURLE_ABORTED_BY_CALLBACK) throw error(ErrorKind::runtime, "{}: given up", what);
-  throw error(ErrorKind::runtime, "{}: {}", what, *message ? message : curl_easy_strerror(code));
+  throw error(ErrorKind::runtime, "{}: {}", what, *message ? message : curl().easy_strerror(code));
 }
 
 HttpReply HttpClient::State::perform(const char* method, const std::string& path,
@@ -142,13 +200,13 @@ HttpReply HttpClient::State::perform(const char* method, const std::string& path
   Answer answer{"", limits.reply_bytes};
   set_common_options(url, answer, message.data());
   set_options(handle.get());
-  const CURLcode code = curl_easy_perform(handle.get());
+  const CURLcode code = curl().easy_perform(handle.get());
   if (code != CURLE_OK) fail(what, code, message.data());
   HttpReply reply;
   reply.body = std::move(answer.body);
-  curl_easy_getinfo(handle.get(), CURLINFO_RESPONSE_CODE, &reply.status);
+  curl().easy_getinfo(handle.get(), CURLINFO_RESPONSE_CODE, &reply.status);
   const char* redirect = nullptr;
-  curl_easy_getinfo(handle.get(), CURLINFO_REDIRECT_URL, &redirect);
+  curl().easy_getinfo(handle.get(), CURLINFO_REDIRECT_URL, &redirect);
   if (redirect) reply.redirect = redirect;
   return reply;
 }
@@ -157,7 +215,7 @@ HttpClient::HttpClient(const HttpServer& server, HttpLimits limits) : state_(std
   start_library();
   state_->server = resolve(server);
   state_->limits = limits;
-  state_->handle.reset(curl_easy_init());
+  state_->handle.reset(curl().easy_init());
   if (!state_->handle) throw error(ErrorKind::resource, "libcurl: out of memory");
 }
 
@@ -173,17 +231,18 @@ void HttpClient::cancel() {
 
 HttpReply HttpClient::get(const std::string& path) {
   return state_->perform("GET", path, [&](CURL* h) {
-    curl_easy_setopt(h, CURLOPT_TIMEOUT_MS, milliseconds(state_->limits.seconds));
+    curl().easy_setopt(h, CURLOPT_TIMEOUT_MS, milliseconds(state_->limits.seconds));
   });
 }
 
 HttpReply HttpClient::post_json(const std::string& path, const std::string& json) {
-  const Headers headers(curl_slist_append(nullptr, "Content-Type: application/json"), &curl_slist_free_all);
+  const Headers headers(curl().slist_append(nullptr, "Content-Type: application/json"),
+                        curl().slist_free_all);
   return state_->perform("POST", path, [&](CURL* h) {
-    curl_easy_setopt(h, CURLOPT_TIMEOUT_MS, milliseconds(state_->limits.seconds));
-    curl_easy_setopt(h, CURLOPT_HTTPHEADER, headers.get());
-    curl_easy_setopt(h, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(json.size()));
-    curl_easy_setopt(h, CURLOPT_POSTFIELDS, json.data());
+    curl().easy_setopt(h, CURLOPT_TIMEOUT_MS, milliseconds(state_->limits.seconds));
+    curl().easy_setopt(h, CURLOPT_HTTPHEADER, headers.get());
+    curl().easy_setopt(h, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(json.size()));
+    curl().easy_setopt(h, CURLOPT_POSTFIELDS, json.data());
   });
 }
 
@@ -193,15 +252,15 @@ HttpReply HttpClient::put_file(const std::string& path, const std::filesystem::p
   if (!input || ::fstat(::fileno(input.get()), &status) != 0 || !S_ISREG(status.st_mode))
     throw error(ErrorKind::data, "cannot read {}", file.string());
   // Without the empty Expect, curl waits a second for servers that do not know "100 Continue".
-  const Headers headers(curl_slist_append(nullptr, "Expect:"), &curl_slist_free_all);
+  const Headers headers(curl().slist_append(nullptr, "Expect:"), curl().slist_free_all);
   return state_->perform("PUT", path, [&](CURL* h) {
-    curl_easy_setopt(h, CURLOPT_UPLOAD, 1L);
-    curl_easy_setopt(h, CURLOPT_HTTPHEADER, headers.get());
-    curl_easy_setopt(h, CURLOPT_READFUNCTION, &on_read);
-    curl_easy_setopt(h, CURLOPT_READDATA, input.get());
-    curl_easy_setopt(h, CURLOPT_INFILESIZE_LARGE, static_cast<curl_off_t>(status.st_size));
-    curl_easy_setopt(h, CURLOPT_LOW_SPEED_LIMIT, kSlowestUpload);
-    curl_easy_setopt(h, CURLOPT_LOW_SPEED_TIME, std::max(1L, milliseconds(state_->limits.seconds) / 1000));
+    curl().easy_setopt(h, CURLOPT_UPLOAD, 1L);
+    curl().easy_setopt(h, CURLOPT_HTTPHEADER, headers.get());
+    curl().easy_setopt(h, CURLOPT_READFUNCTION, &on_read);
+    curl().easy_setopt(h, CURLOPT_READDATA, input.get());
+    curl().easy_setopt(h, CURLOPT_INFILESIZE_LARGE, static_cast<curl_off_t>(status.st_size));
+    curl().easy_setopt(h, CURLOPT_LOW_SPEED_LIMIT, kSlowestUpload);
+    curl().easy_setopt(h, CURLOPT_LOW_SPEED_TIME, std::max(1L, milliseconds(state_->limits.seconds) / 1000));
   });
 }
 

@@ -13,10 +13,7 @@
 
 #include "core/cuda_memory.h"
 #include "core/error.h"
-
-#ifdef MOE_LOAD_CUBLAS
-#include <dlfcn.h>
-#endif
+#include "core/shared_library.h"
 
 namespace moe::kernels::cuda {
 namespace {
@@ -34,27 +31,17 @@ struct Cublas {
 
 #ifdef MOE_LOAD_CUBLAS
 
-template <class Function>
-Function* symbol(void* library, const char* name) {
-  void* const found = dlsym(library, name);
-  if (!found) throw error(ErrorKind::resource, "cublas: {}", dlerror());
-  return reinterpret_cast<Function*>(found);
-}
-
-// The library is looked for when the first product asks for it, so that a program starts quickly, and on a
-// machine without it: where the system finds libraries, then in the folder MOE_LOAD_CUBLAS.
+// When the first product asks for it: where the system finds libraries, then in the folder MOE_LOAD_CUBLAS.
 Cublas load() {
   const std::string name = "libcublas.so." + std::to_string(CUBLAS_VER_MAJOR);
-  void* library = dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (!library) library = dlopen((MOE_LOAD_CUBLAS "/" + name).c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (!library) throw error(ErrorKind::resource, "cublas: {}", dlerror());
-  return {symbol<decltype(cublasCreate)>(library, "cublasCreate_v2"),
-          symbol<decltype(cublasDestroy)>(library, "cublasDestroy_v2"),
-          symbol<decltype(cublasSetStream)>(library, "cublasSetStream_v2"),
-          symbol<decltype(cublasSetWorkspace)>(library, "cublasSetWorkspace_v2"),
-          symbol<decltype(cublasSetMathMode)>(library, "cublasSetMathMode"),
-          symbol<decltype(cublasSgemm)>(library, "cublasSgemm_v2"),
-          symbol<decltype(cublasGetStatusString)>(library, "cublasGetStatusString")};
+  const SharedLibrary library("cublas", {name, MOE_LOAD_CUBLAS "/" + name});
+  return {library.function<decltype(cublasCreate)>("cublasCreate_v2"),
+          library.function<decltype(cublasDestroy)>("cublasDestroy_v2"),
+          library.function<decltype(cublasSetStream)>("cublasSetStream_v2"),
+          library.function<decltype(cublasSetWorkspace)>("cublasSetWorkspace_v2"),
+          library.function<decltype(cublasSetMathMode)>("cublasSetMathMode"),
+          library.function<decltype(cublasSgemm)>("cublasSgemm_v2"),
+          library.function<decltype(cublasGetStatusString)>("cublasGetStatusString")};
 }
 
 #else
@@ -66,7 +53,6 @@ Cublas load() {
 
 #endif
 
-// Never unloaded: threads may end after all else.
 const Cublas& cublas() {
   static const Cublas loaded = load();
   return loaded;

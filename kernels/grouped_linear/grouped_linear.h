@@ -45,16 +45,17 @@ struct GroupedGradients {
 
 namespace cpu {
 
-// h receives h with silu, else it may be nullptr. With assignment, rows [R, in] receives the gathered rows.
+// h receives h with silu, else it may be nullptr. With assignment, rows [R, in] is the memory for the
+// gathered rows.
 template <class T>
 void grouped_linear_forward(GroupedLinearShape shape, const GroupedRows&, const T* x, const T* weight,
                             const T* bias, T* rows, T* h, T* y);
 
-// rows as forward left it. dh [R, out], which receives the gradient above, is asked for with an epilogue;
-// drows [R, in] with assignment.
+// dh [R, out], which receives the gradient above, is asked for with an epilogue;
+// rows and drows [R, in] with assignment.
 template <class T>
 void grouped_linear_backward(GroupedLinearShape shape, const GroupedRows&, const GroupedGradients<T>&,
-                             const T* rows, T* dh, T* drows);
+                             T* rows, T* dh, T* drows);
 
 }  // namespace cpu
 
@@ -65,7 +66,7 @@ namespace cuda {
 void grouped_linear_forward(GroupedLinearShape shape, const GroupedRows&, const float* x, const float* weight,
                             const float* bias, float* rows, float* h, float* y, Stream);
 void grouped_linear_backward(GroupedLinearShape shape, const GroupedRows&, const GroupedGradients<float>&,
-                             const float* rows, float* dh, float* drows, Stream);
+                             float* rows, float* dh, float* drows, Stream);
 
 }  // namespace cuda
 }  // namespace moe::kernels

@@ -1,7 +1,7 @@
 // Matrix products; gemm says which task owns what. All products of all experts run in one parallel region, so
 // that experts with many rows and experts with few share the threads. A task of what precedes the products in
-// backward owns some columns of one expert. Rows are gathered into memory before the products: they are
-// packed several times, and backward reads them again.
+// backward owns some columns of one expert. Rows are gathered into memory before the products, since
+// they are packed several times.
 
 #include <algorithm>
 
@@ -48,7 +48,7 @@ void grouped_linear_forward(GroupedLinearShape shape, const GroupedRows& where, 
 
 template <class T>
 void grouped_linear_backward(GroupedLinearShape shape, const GroupedRows& where, const GroupedGradients<T>& g,
-                             const T* rows, T* dh, T* drows) {
+                             T* rows, T* dh, T* drows) {
   const auto [R, in, out, experts, epilogue] = shape;
   const int64_t parts = (out + kEpilogueColumns - 1) / kEpilogueColumns;
   const bool masked = epilogue != Epilogue::none;
@@ -62,6 +62,7 @@ void grouped_linear_backward(GroupedLinearShape shape, const GroupedRows& where,
                at(dh, first * out), at(g.dbias, e * out));
     });
   const bool gathered = where.assignment != nullptr;
+  if (gathered) gather_forward(gather_shape(shape, where), where.assignment, g.x, rows);
   const T *const gradient = masked ? dh : g.dy, *const from = gathered ? rows : g.x;
   T* const to = g.dx && gathered ? drows : g.dx;
   thread_local std::vector<Gemm<T>> products;
@@ -82,8 +83,8 @@ template void grouped_linear_forward(GroupedLinearShape, const GroupedRows&, con
 template void grouped_linear_forward(GroupedLinearShape, const GroupedRows&, const double*, const double*,
                                      const double*, double*, double*, double*);
 template void grouped_linear_backward(GroupedLinearShape, const GroupedRows&, const GroupedGradients<float>&,
-                                      const float*, float*, float*);
+                                      float*, float*, float*);
 template void grouped_linear_backward(GroupedLinearShape, const GroupedRows&, const GroupedGradients<double>&,
-                                      const double*, double*, double*);
+                                      double*, double*, double*);
 
 }  // namespace moe::kernels::cpu

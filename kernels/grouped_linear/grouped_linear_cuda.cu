@@ -255,7 +255,7 @@ void grouped_linear_forward(GroupedLinearShape s, const GroupedRows& where, cons
 }
 
 void grouped_linear_backward(GroupedLinearShape s, const GroupedRows& where, const GroupedGradients<float>& g,
-                             const float*, float*, float* drows, Stream stream) {
+                             float*, float*, float* drows, Stream stream) {
   float* const to = where.assignment && g.dx ? drows : g.dx;
   const Backward b{s,
                    where,
