@@ -1,6 +1,8 @@
 // Does the executor find what it promises to find? Each kernel is there twice, with a fault and, as `right`,
 // without.
 
+#include <cooperative_groups.h>
+
 #include <algorithm>
 #include <string>
 #include <vector>
@@ -91,6 +93,16 @@ __global__ void half_syncwarp_kernel(const int* x, int* y) {
   tile[threadIdx.x] = x[threadIdx.x];
   __syncwarp(threadIdx.x < 16 ? 0xFFFFu : 0xFFFF0000u);
   y[threadIdx.x] = tile[right ? threadIdx.x ^ 1 : threadIdx.x ^ 16];
+}
+
+template <bool right>
+__global__ void tile_sync_kernel(const int* x, int* y) {
+  SHARED(values, int[32]);
+  const auto tile = cooperative_groups::tiled_partition<16>(cooperative_groups::this_thread_block());
+  values[threadIdx.x] = x[threadIdx.x];
+  const int other = tile.shfl_xor(x[threadIdx.x], 1);  // which orders nothing
+  if (right) tile.sync();
+  y[threadIdx.x] = values[threadIdx.x ^ 1] + other;
 }
 
 template <bool right>
@@ -225,6 +237,7 @@ TEST_CASE("races are found, ordered accesses are none", "[simt][faults]") {
   CHECK_FINDS(FaultKind::race, same_value_kernel, 1, 64);
   CHECK_FINDS(FaultKind::race, syncwarp_kernel, 1, 32);
   CHECK_FINDS(FaultKind::race, half_syncwarp_kernel, 1, 32);
+  CHECK_FINDS(FaultKind::race, tile_sync_kernel, 1, 32);
   CHECK_FINDS(FaultKind::race, between_blocks_kernel, 8, 1);
   CHECK_FINDS(FaultKind::race, neighbour_bytes_kernel, 1, 8);
 }
