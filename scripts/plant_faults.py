@@ -3,16 +3,17 @@
 time: in a copy of the file that is wrong, from which the objects that it changes are compiled anew and linked into
 programs of their own. The tests of the operation must fail, or the executor must report something.
 
-    scripts/plant_faults.py [BUILD] [--only WORDS] [--jobs N] [--write FILE]
+    scripts/plant_faults.py [BUILD] [--only WORDS] [--sample N] [--jobs N] [--write FILE]
     scripts/plant_faults.py --check
 
 BUILD   a build folder of the release preset, which is brought up to date first; build/ unless said otherwise
 --only  only faults whose description, kernel, operation or file contains these words
+--sample only N of them, spread evenly over the list
 --write puts the table into FILE, as docs/planted-faults.md has it
 --check plants nothing: is each text to be replaced found once?
 
 What was found is kept in BUILD/planted: a run that was interrupted, or another one of the same programs, goes on there.
-Leaves with 1 when a fault is not found, or its text is not there once.
+Leaves with 1 when a fault is not found, or its text is not there once; with 77 where the executor was not built.
 """
 
 import argparse
@@ -240,6 +241,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("build", nargs="?", default="build", type=pathlib.Path)
     parser.add_argument("--only", default="", metavar="WORDS")
+    parser.add_argument("--sample", type=int, metavar="N")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--write", type=pathlib.Path, metavar="FILE")
     parser.add_argument("--check", action="store_true")
@@ -252,7 +254,13 @@ def main():
         print(f"All {len(FAULTS)} faults can be planted")
         return
     faults = [f for f in FAULTS if args.only in " ".join((f.what, f.kernel, f.op, f.file))]
+    if args.sample and args.sample < len(faults):
+        faults = [faults[i * len(faults) // args.sample] for i in range(args.sample)]
     build = args.build.resolve()
+    plan = build / "build.ninja"
+    if not plan.exists() or not all(name in plan.read_text() for name in PROGRAMS):
+        print(f"{build} has no {' and '.join(PROGRAMS)}: skipped")
+        sys.exit(77)
     subprocess.run(["cmake", "--build", build, "--target", *PROGRAMS], check=True)
     programs = [Program(build, name) for name in PROGRAMS]
     memory = Memory(build / "planted", programs)
