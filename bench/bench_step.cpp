@@ -104,8 +104,8 @@ double gpu_seconds(const std::function<void()>& work) {
   return least;
 }
 
-// AdamW reads and writes weight, gradient and both moments: 16 bytes each way.
-Limits limits_of_gpu(int64_t parameters, int64_t n) {
+// AdamW reads and writes weight, gradient and both moments: 16 bytes each way. Unused in builds without CUDA.
+[[maybe_unused]] Limits limits_of_gpu(int64_t parameters, int64_t n) {
   const Tensor a = Tensor::zeros({n, n}, DType::f32, Device::cuda),
                c = Tensor::zeros({n, n}, DType::f32, Device::cuda);
   const auto product = [&] {
