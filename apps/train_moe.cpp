@@ -23,7 +23,8 @@ struct Material {
 // Completes the model's configuration. Refuses a text or options that do not go with the run to be resumed.
 Material read_material(TrainOptions& o) {
   const std::string text = load_text(o.text);
-  if (o.resume) require_same_text(*o.resume, o.text, text);
+  const DataId id = DataId::of(text);
+  if (o.resume) require_same_text(*o.resume, o.text, id);
   Tokenizer tokenizer = o.resume ? o.resume->checkpoint.tokenizer
                                  : Tokenizer::from_text(text, o.training.tokenizer, o.training.vocab_size);
   o.model.vocab_size = tokenizer.size();
@@ -33,8 +34,7 @@ Material read_material(TrainOptions& o) {
   Corpus corpus{tokenizer.encode(text, o.text)};
   corpus.require_blocks(o.model.block_size, o.text);
   const auto tokens = static_cast<double>(corpus.ids.size());
-  return {std::move(tokenizer), std::move(corpus), DataId::of(text),
-          tokens / static_cast<double>(count_characters(text))};
+  return {std::move(tokenizer), std::move(corpus), id, tokens / static_cast<double>(count_characters(text))};
 }
 
 // What a run is told about before it starts.

@@ -27,58 +27,34 @@ constexpr long kSlowestUpload = 1000;  // bytes a second
 
 // The functions that are used here.
 struct Curl {
-  decltype(&curl_global_init) global_init;
-  decltype(&curl_easy_init) easy_init;
-  decltype(&curl_easy_cleanup) easy_cleanup;
-  decltype(&curl_easy_reset) easy_reset;
-  decltype(&curl_easy_setopt) easy_setopt;
-  decltype(&curl_easy_perform) easy_perform;
-  decltype(&curl_easy_getinfo) easy_getinfo;
-  decltype(&curl_easy_strerror) easy_strerror;
-  decltype(&curl_slist_append) slist_append;
-  decltype(&curl_slist_free_all) slist_free_all;
-  decltype(&curl_url) url;
-  decltype(&curl_url_cleanup) url_cleanup;
-  decltype(&curl_url_get) url_get;
-  decltype(&curl_url_set) url_set;
-  decltype(&curl_free) free;
+#ifdef MOE_LOAD_CURL
+  // Loaded when the first client asks for it, since it brings some thirty libraries with it: from where the
+  // system finds libraries, then from the file that this was compiled for.
+  SharedLibrary library{"libcurl", {"libcurl.so.4", MOE_LOAD_CURL}};
+#define FUNCTION(name) library.function<decltype(name)>(#name)
+#else
+#define FUNCTION(name) name
+#endif
+  decltype(&curl_global_init) global_init = FUNCTION(curl_global_init);
+  decltype(&curl_easy_init) easy_init = FUNCTION(curl_easy_init);
+  decltype(&curl_easy_cleanup) easy_cleanup = FUNCTION(curl_easy_cleanup);
+  decltype(&curl_easy_reset) easy_reset = FUNCTION(curl_easy_reset);
+  decltype(&curl_easy_setopt) easy_setopt = FUNCTION(curl_easy_setopt);
+  decltype(&curl_easy_perform) easy_perform = FUNCTION(curl_easy_perform);
+  decltype(&curl_easy_getinfo) easy_getinfo = FUNCTION(curl_easy_getinfo);
+  decltype(&curl_easy_strerror) easy_strerror = FUNCTION(curl_easy_strerror);
+  decltype(&curl_slist_append) slist_append = FUNCTION(curl_slist_append);
+  decltype(&curl_slist_free_all) slist_free_all = FUNCTION(curl_slist_free_all);
+  decltype(&curl_url) url = FUNCTION(curl_url);
+  decltype(&curl_url_cleanup) url_cleanup = FUNCTION(curl_url_cleanup);
+  decltype(&curl_url_get) url_get = FUNCTION(curl_url_get);
+  decltype(&curl_url_set) url_set = FUNCTION(curl_url_set);
+  decltype(&curl_free) free = FUNCTION(curl_free);
+#undef FUNCTION
 };
 
-#ifdef MOE_LOAD_CURL
-
-// When the first client asks for it, since it brings some thirty libraries with it: where the system finds
-// libraries, then the file MOE_LOAD_CURL that this was compiled for.
-Curl load() {
-  const SharedLibrary library("libcurl", {"libcurl.so.4", MOE_LOAD_CURL});
-  return {library.function<decltype(curl_global_init)>("curl_global_init"),
-          library.function<decltype(curl_easy_init)>("curl_easy_init"),
-          library.function<decltype(curl_easy_cleanup)>("curl_easy_cleanup"),
-          library.function<decltype(curl_easy_reset)>("curl_easy_reset"),
-          library.function<decltype(curl_easy_setopt)>("curl_easy_setopt"),
-          library.function<decltype(curl_easy_perform)>("curl_easy_perform"),
-          library.function<decltype(curl_easy_getinfo)>("curl_easy_getinfo"),
-          library.function<decltype(curl_easy_strerror)>("curl_easy_strerror"),
-          library.function<decltype(curl_slist_append)>("curl_slist_append"),
-          library.function<decltype(curl_slist_free_all)>("curl_slist_free_all"),
-          library.function<decltype(curl_url)>("curl_url"),
-          library.function<decltype(curl_url_cleanup)>("curl_url_cleanup"),
-          library.function<decltype(curl_url_get)>("curl_url_get"),
-          library.function<decltype(curl_url_set)>("curl_url_set"),
-          library.function<decltype(curl_free)>("curl_free")};
-}
-
-#else
-
-Curl load() {
-  return {curl_global_init,  curl_easy_init,    curl_easy_cleanup,  curl_easy_reset,   curl_easy_setopt,
-          curl_easy_perform, curl_easy_getinfo, curl_easy_strerror, curl_slist_append, curl_slist_free_all,
-          curl_url,          curl_url_cleanup,  curl_url_get,       curl_url_set,      curl_free};
-}
-
-#endif
-
 const Curl& curl() {
-  static const Curl loaded = load();
+  static const Curl loaded{};
   return loaded;
 }
 

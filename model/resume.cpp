@@ -71,8 +71,8 @@ void require_same_run(const TrainingPoint& point, const ModelConfig& model, cons
                 allow_changes ? "" : " (--allow-changes lets those of training differ)");
 }
 
-void require_same_text(const TrainingPoint& point, const std::string& path, std::string_view text) {
-  const DataId here = DataId::of(text), &there = point.state.data;
+void require_same_text(const TrainingPoint& point, const std::string& path, const DataId& here) {
+  const DataId& there = point.state.data;
   if (here != there)
     throw error(ErrorKind::data,
                 "{} is not the text that {} was trained on: it has {} bytes and the checksum {:08x}, not {} "

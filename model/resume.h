@@ -21,7 +21,7 @@ std::vector<std::string> differences(const TrainingPoint&, const ModelConfig&, c
 // training options are let through, never those of the model.
 void require_same_run(const TrainingPoint&, const ModelConfig&, const TrainConfig&, bool allow_changes);
 // Throws ErrorKind::data unless the text is the one that the run was trained on.
-void require_same_text(const TrainingPoint&, const std::string& path, std::string_view text);
+void require_same_text(const TrainingPoint&, const std::string& path, const DataId& text);
 
 // The newest whole checkpoint in a run's folder that training can go on from; nothing when the folder holds
 // no checkpoint. Those that are damaged are told to `skipped`, as one line each. Throws ErrorKind::checkpoint

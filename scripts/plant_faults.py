@@ -257,8 +257,9 @@ def main():
     if args.sample and args.sample < len(faults):
         faults = [faults[i * len(faults) // args.sample] for i in range(args.sample)]
     build = args.build.resolve()
-    plan = build / "build.ninja"
-    if not plan.exists() or not all(name in plan.read_text() for name in PROGRAMS):
+    rules = build / "build.ninja"
+    known = rules.read_text() if rules.exists() else ""
+    if not all(name in known for name in PROGRAMS):
         print(f"{build} has no {' and '.join(PROGRAMS)}: skipped")
         sys.exit(77)
     subprocess.run(["cmake", "--build", build, "--target", *PROGRAMS], check=True)

@@ -73,8 +73,8 @@ block() { # COMMAND...
 }
 
 note "# $gpu" ""
-note "Written by \`scripts/test_gpu.sh\` at commit $(git describe --always --dirty 2> /dev/null || echo unknown), $(nvcc --version | grep -o 'release [0-9.]*')," \
-  "driver $(nvidia-smi --query-gpu=driver_version --format=csv,noheader | head -n 1)." ""
+note "Written by \`scripts/test_gpu.sh\` at commit $(git describe --always --dirty 2> /dev/null || echo unknown)," \
+  "CUDA $(nvcc --version | grep -o 'release [0-9.]*'), driver $(nvidia-smi --query-gpu=driver_version --format=csv,noheader | head -n 1)." ""
 note "## Is it right?" ""
 note "Every operation, the trainer and the programs, beside plain loops and the CPU: \`moe_cuda_tests\`." ""
 note "| | | |" "|---|---|---|"

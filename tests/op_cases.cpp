@@ -66,12 +66,11 @@ CaseInput spread(std::string name, const Shape& shape, double gap, Gradient grad
 
 Tensor ints(Tape& tape, const Shape& shape, std::span<const int32_t> values) {
   if (tape.device() == Device::meta) return Tensor::empty(shape, DType::i32, Device::meta);
-  const Tensor host = Tensor::from(values, shape);
-  if (tape.device() == Device::cpu) return host;
+  if (tape.device() == Device::cpu) return Tensor::from(values, shape);
   static auto& on_device =
       *new std::map<std::vector<int32_t>, Tensor>;  // never destroyed: the GPU may be gone
   Tensor& there = on_device[{values.begin(), values.end()}];
-  if (!there.defined()) there = host.to(tape.device());
+  if (!there.defined()) there = Tensor::from(values, shape).to(tape.device());
   return there.reshape(shape);
 }
 

@@ -20,41 +20,29 @@ namespace {
 
 // The functions that are used here.
 struct Cublas {
-  decltype(&cublasCreate) create;
-  decltype(&cublasDestroy) destroy;
-  decltype(&cublasSetStream) set_stream;
-  decltype(&cublasSetWorkspace) set_workspace;
-  decltype(&cublasSetMathMode) set_math_mode;
-  decltype(&cublasSgemm) sgemm;
-  decltype(&cublasGetStatusString) status_string;
+#ifdef MOE_LOAD_CUBLAS
+  // Loaded when the first product asks for it: from where the system finds libraries, then from the folder of
+  // the toolkit that this was compiled with.
+  static std::string file() {
+    return "libcublas.so." + std::to_string(CUBLAS_VER_MAJOR);
+  }
+  SharedLibrary library{"cublas", {file(), MOE_LOAD_CUBLAS "/" + file()}};
+#define FUNCTION(name) library.function<decltype(name)>(#name)
+#else
+#define FUNCTION(name) name
+#endif
+  decltype(&cublasCreate_v2) create = FUNCTION(cublasCreate_v2);
+  decltype(&cublasDestroy_v2) destroy = FUNCTION(cublasDestroy_v2);
+  decltype(&cublasSetStream_v2) set_stream = FUNCTION(cublasSetStream_v2);
+  decltype(&cublasSetWorkspace_v2) set_workspace = FUNCTION(cublasSetWorkspace_v2);
+  decltype(&cublasSetMathMode) set_math_mode = FUNCTION(cublasSetMathMode);
+  decltype(&cublasSgemm_v2) sgemm = FUNCTION(cublasSgemm_v2);
+  decltype(&cublasGetStatusString) status_string = FUNCTION(cublasGetStatusString);
+#undef FUNCTION
 };
 
-#ifdef MOE_LOAD_CUBLAS
-
-// When the first product asks for it: where the system finds libraries, then in the folder MOE_LOAD_CUBLAS.
-Cublas load() {
-  const std::string name = "libcublas.so." + std::to_string(CUBLAS_VER_MAJOR);
-  const SharedLibrary library("cublas", {name, MOE_LOAD_CUBLAS "/" + name});
-  return {library.function<decltype(cublasCreate)>("cublasCreate_v2"),
-          library.function<decltype(cublasDestroy)>("cublasDestroy_v2"),
-          library.function<decltype(cublasSetStream)>("cublasSetStream_v2"),
-          library.function<decltype(cublasSetWorkspace)>("cublasSetWorkspace_v2"),
-          library.function<decltype(cublasSetMathMode)>("cublasSetMathMode"),
-          library.function<decltype(cublasSgemm)>("cublasSgemm_v2"),
-          library.function<decltype(cublasGetStatusString)>("cublasGetStatusString")};
-}
-
-#else
-
-Cublas load() {
-  return {cublasCreate,      cublasDestroy, cublasSetStream,      cublasSetWorkspace,
-          cublasSetMathMode, cublasSgemm,   cublasGetStatusString};
-}
-
-#endif
-
 const Cublas& cublas() {
-  static const Cublas loaded = load();
+  static const Cublas loaded{};
   return loaded;
 }
 

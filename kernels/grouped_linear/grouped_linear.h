@@ -51,8 +51,8 @@ template <class T>
 void grouped_linear_forward(GroupedLinearShape shape, const GroupedRows&, const T* x, const T* weight,
                             const T* bias, T* rows, T* h, T* y);
 
-// dh [R, out], which receives the gradient above, is asked for with an epilogue;
-// rows and drows [R, in] with assignment.
+// dh [R, out], which receives the gradient above, is asked for with an epilogue; rows and drows [R, in] with
+// assignment.
 template <class T>
 void grouped_linear_backward(GroupedLinearShape shape, const GroupedRows&, const GroupedGradients<T>&,
                              T* rows, T* dh, T* drows);

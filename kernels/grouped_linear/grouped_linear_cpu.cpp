@@ -1,7 +1,7 @@
 // Matrix products; gemm says which task owns what. All products of all experts run in one parallel region, so
 // that experts with many rows and experts with few share the threads. A task of what precedes the products in
-// backward owns some columns of one expert. Rows are gathered into memory before the products, since
-// they are packed several times.
+// backward owns some columns of one expert. Rows are gathered into memory before the products, since they
+// are packed several times.
 
 #include <algorithm>
 

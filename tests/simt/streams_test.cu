@@ -3,6 +3,7 @@
 #include <memory>
 #include <string>
 
+#include "core/cuda_memory.h"
 #include "tests/catch.h"
 #include "tests/simt/executor/counters.h"
 #include "tests/simt/executor/fault.h"
@@ -85,6 +86,11 @@ bool one_fault(FaultKind kind) {
 }
 
 }  // namespace
+
+TEST_CASE("the executor answers as a GPU, and says that it is none", "[simt]") {
+  CHECK(cuda::why_no_device().empty());
+  CHECK(cuda::device_name() == "executor on the CPU");
+}
 
 TEST_CASE("a result that is not waited for is not there", "[simt][streams]") {
   const Deferred deferred;
