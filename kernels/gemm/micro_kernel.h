@@ -125,16 +125,12 @@ template <class T, int Rows, int Vectors, bool Transposed>
 void compute_tile(int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb, const TileOutput<T>& out) {
   using Vector = typename Tile<T>::Vector;
   constexpr int lanes = Tile<T>::kLanes;
-#pragma GCC unroll 12
-  for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 2
-    for (int v = 0; v < Vectors; ++v) __builtin_prefetch(out.c + r * out.ldc + v * lanes, 1);
   Vector sum[Rows][Vectors] = {};
   // Three rows to a pointer: as many as one register of the stride can address beside it.
   constexpr int kPointers = (Rows + 2) / 3;
   const T* row[kPointers];
   for (int p = 0; p < kPointers; ++p) row[p] = a + 3 * p * lda;
-  for (int64_t l = 0; l < k; ++l, b += ldb) {
+  const auto step = [&](int64_t l) {
     if constexpr (Transposed) {
       const T* const ahead = a + (l + 16) * lda;
       __builtin_prefetch(ahead);
@@ -151,7 +147,15 @@ void compute_tile(int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb, c
 #pragma GCC unroll 2
       for (int v = 0; v < Vectors; ++v) sum[r][v] += factor * bl[v];
     }
+    b += ldb;
+  };
+  int64_t l = 0;
+  for (const T* c = out.c; l < std::min<int64_t>(k, Rows); ++l, c += out.ldc) {
+#pragma GCC unroll 2
+    for (int v = 0; v < Vectors; ++v) __builtin_prefetch(c + v * lanes, 1);
+    step(l);
   }
+  for (; l < k; ++l) step(l);
   if (out.columns == Vectors * lanes) {
 #pragma GCC unroll 12
     for (int r = 0; r < Rows; ++r) {
