@@ -25,10 +25,10 @@ SumAndNorm add_layer_norm(Tape& tape, const Var& x, const Var& y, const Var& gai
       "add_layer_norm", {sum, out}, {x, y, gain, bias},
       [=, &tape, x_grad = x.grad(), y_grad = y.grad(), bias_grad = bias.grad()](std::span<const Tensor> d) {
         const Tensor dout = detail::or_zeros(tape, d[1], sum);
-        const Tensor dx = x_grad.accumulate(), dy = y_grad.accumulate(), dgain = gain.grad().accumulate(),
-                     dbias = bias_grad.accumulate();
+        const GradSlot::Target dx = x_grad.target(), dy = y_grad.target();
+        const Tensor dgain = gain.grad().accumulate(), dbias = bias_grad.accumulate();
         MOE_RUN(dout, add_layer_norm_backward, s, rule, rng, sum.data<T>(), gain.value().data<T>(),
-                mean.data<T>(), rstd.data<T>(), d[0].data<T>(), dout.data<T>(), dx.data<T>(), dy.data<T>(),
+                mean.data<T>(), rstd.data<T>(), d[0].data<T>(), dout.data<T>(), dx.into<T>(), dy.into<T>(),
                 dgain.data<T>(), dbias.data<T>());
       });
   return {results[0], results[1]};

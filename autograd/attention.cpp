@@ -49,9 +49,9 @@ Var attention(Tape& tape, const Var& qkv, const AttentionOptions& options) {
   MOE_RUN(y, attention_forward, s, qkv.value().data<T>(), options.cache.data<T>(), y.data<T>(),
           lse.data<T>());
   return tape.record("attention", y, {qkv}, [s, qkv, y, lse](const Tensor& dy) {
-    const Tensor dqkv = qkv.grad().accumulate();
+    const GradSlot::Target dqkv = qkv.grad().target();
     MOE_RUN(dy, attention_backward, s, qkv.value().data<T>(), y.data<T>(), lse.data<T>(), dy.data<T>(),
-            dqkv.data<T>());
+            dqkv.into<T>());
   });
 }
 

@@ -20,10 +20,10 @@ Var record_combine(Tape& tape, const Var& x, const Var& rows, const Var& gate, c
           plan.row.data<int32_t>(), y.data<T>());
   return tape.record(
       "combine", y, {x, rows, gate}, [s, rows, gate, row = plan.row, x_grad = x.grad()](const Tensor& dy) {
-        const Tensor dx = x_grad.accumulate(), drows = rows.grad().accumulate(),
-                     dgate = gate.grad().accumulate();
+        const GradSlot::Target dx = x_grad.target();
+        const Tensor drows = rows.grad().accumulate(), dgate = gate.grad().accumulate();
         MOE_RUN(dy, combine_backward, s, rows.value().data<T>(), gate.value().data<T>(), row.data<int32_t>(),
-                dy.data<T>(), dx.data<T>(), drows.data<T>(), dgate.data<T>());
+                dy.data<T>(), dx.into<T>(), drows.data<T>(), dgate.data<T>());
       });
 }
 

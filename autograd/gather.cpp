@@ -12,8 +12,8 @@ Var gather(Tape& tape, const Var& x, const DispatchPlan& plan) {
   const Tensor rows = tape.empty({plan.rows(), s.dim}, x.dtype());
   MOE_RUN(rows, gather_forward, s, plan.assignment.data<int32_t>(), x.value().data<T>(), rows.data<T>());
   return tape.record("gather", rows, {x}, [s, row = plan.row, x_grad = x.grad()](const Tensor& drows) {
-    const Tensor dx = x_grad.accumulate();
-    MOE_RUN(drows, gather_backward, s, row.data<int32_t>(), drows.data<T>(), dx.data<T>());
+    const GradSlot::Target dx = x_grad.target();
+    MOE_RUN(drows, gather_backward, s, row.data<int32_t>(), drows.data<T>(), dx.into<T>());
   });
 }
 

@@ -44,12 +44,12 @@ Var record_grouped_linear(Tape& tape, const Var& x, const Var& weight, const Var
                        const Tensor rows = gathered_rows();
                        const Tensor drows =
                            gathered && x.grad().needed() ? tape.empty({s.rows, s.in}, dy.dtype()) : Tensor();
-                       const Tensor dx = x.grad().accumulate(), dweight = weight.grad().accumulate(),
-                                    dbias = bias_grad.accumulate();
+                       const GradSlot::Target dx = x.grad().target();
+                       const Tensor dweight = weight.grad().accumulate(), dbias = bias_grad.accumulate();
                        const auto gradients = [&]<class T>() {
                          return kernels::GroupedGradients<T>{
                              x.value().data<T>(), weight.value().data<T>(), kept.data<T>(), dy.data<T>(),
-                             dx.data<T>(),        dweight.data<T>(),        dbias.data<T>()};
+                             dx.into<T>(),        dweight.data<T>(),        dbias.data<T>()};
                        };
                        MOE_RUN(dy, grouped_linear_backward, s, where(), gradients.template operator()<T>(),
                                rows.data<T>(), dh.data<T>(), drows.data<T>());

@@ -15,9 +15,10 @@ Var layer_norm(Tape& tape, const Var& x, const Var& gain, const Var& bias, doubl
   MOE_RUN(y, layer_norm_forward, s, eps, x.value().data<T>(), gain.value().data<T>(), bias.value().data<T>(),
           y.data<T>(), mean.data<T>(), rstd.data<T>());
   return tape.record("layer_norm", y, {x, gain, bias}, [=, bias_grad = bias.grad()](const Tensor& dy) {
-    const Tensor dx = x.grad().accumulate(), dgain = gain.grad().accumulate(), dbias = bias_grad.accumulate();
+    const GradSlot::Target dx = x.grad().target();
+    const Tensor dgain = gain.grad().accumulate(), dbias = bias_grad.accumulate();
     MOE_RUN(dy, layer_norm_backward, s, x.value().data<T>(), gain.value().data<T>(), mean.data<T>(),
-            rstd.data<T>(), dy.data<T>(), dx.data<T>(), dgain.data<T>(), dbias.data<T>());
+            rstd.data<T>(), dy.data<T>(), dx.into<T>(), dgain.data<T>(), dbias.data<T>());
   });
 }
 

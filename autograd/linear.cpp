@@ -16,9 +16,9 @@ Var linear(Tape& tape, const Var& x, const Var& weight, const Var& bias) {
   MOE_RUN(y, linear_forward, s, x.value().data<T>(), weight.value().data<T>(), bias.value().data<T>(),
           y.data<T>());
   return tape.record("linear", y, {x, weight, bias}, [=, bias_grad = bias.grad()](const Tensor& dy) {
-    const Tensor dx = x.grad().accumulate(), dweight = weight.grad().accumulate(),
-                 dbias = bias_grad.accumulate();
-    MOE_RUN(dy, linear_backward, s, x.value().data<T>(), weight.value().data<T>(), dy.data<T>(), dx.data<T>(),
+    const GradSlot::Target dx = x.grad().target();
+    const Tensor dweight = weight.grad().accumulate(), dbias = bias_grad.accumulate();
+    MOE_RUN(dy, linear_backward, s, x.value().data<T>(), weight.value().data<T>(), dy.data<T>(), dx.into<T>(),
             dweight.data<T>(), dbias.data<T>());
   });
 }

@@ -20,12 +20,16 @@ void add_seed(const Tensor& grad, const Tensor& dy) {
 }  // namespace
 
 Tensor GradSlot::accumulate() const {
+  const Target t = target();
+  if (!t.add) t.grad.fill_zero();
+  return t.grad;
+}
+
+GradSlot::Target GradSlot::target() const {
   if (!slot_) return {};
-  if (!slot_->grad.defined()) {
-    slot_->grad = slot_->arena.allocate(slot_->shape, slot_->dtype);
-    slot_->grad.fill_zero();
-  }
-  return slot_->grad;
+  const bool first = !slot_->grad.defined();
+  if (first) slot_->grad = slot_->arena.allocate(slot_->shape, slot_->dtype);
+  return {slot_->grad, !first};
 }
 
 const Tensor& GradSlot::get() const {

@@ -7,10 +7,11 @@
 
 #include "core/arena.h"
 #include "core/tensor.h"
+#include "kernels/into.h"
 
 namespace moe {
 
-// The gradient of one value. Backward kernels accumulate into it, always.
+// The gradient of one value: the sum of what backward kernels put into it.
 class GradSlot {
  public:
   GradSlot() = default;  // of a value that needs no gradient
@@ -19,6 +20,17 @@ class GradSlot {
   // The tensor to accumulate into, zero-filled at its first use; undefined when no gradient is needed, whose
   // data<T>() is nullptr, which kernels take as "skip this one".
   Tensor accumulate() const;
+  // The same for kernels that can write as well as add: where nothing has been accumulated, `add` is false
+  // and the memory uninitialised. Of one slot that a kernel is given twice, only the first is such.
+  struct Target {
+    Tensor grad;
+    bool add = true;
+    template <class T>
+    kernels::Into<T> into() const {
+      return {grad.data<T>(), add};
+    }
+  };
+  Target target() const;
   // What has been accumulated so far; undefined when nothing has.
   const Tensor& get() const;
 

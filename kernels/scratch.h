@@ -7,8 +7,8 @@
 
 namespace moe::kernels::cpu {
 
-// `n` uninitialised elements that belong to this thread until its next call with the same type, beginning on a
-// line of the cache. The memory only ever grows, so a steady step allocates nothing.
+// `n` uninitialised elements that belong to this thread until its next call with the same type, beginning on
+// a line of the cache. The memory only ever grows, so a steady step allocates nothing.
 template <class T>
 T* thread_scratch(int64_t n) {
   static constexpr std::align_val_t kLine{64};

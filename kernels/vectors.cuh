@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "kernels/gpu.h"
+#include "kernels/into.h"
 
 namespace moe::kernels::cuda {
 
@@ -45,6 +46,15 @@ __device__ inline void add4(float* p, int64_t left, bool vectors, const float (&
 #pragma unroll
   for (int j = 0; j < 4; ++j) sum[j] += v[j];
   store4(p, left, vectors, sum);
+}
+
+// What `into` asks for with v at p = into.to + at: p[0..3] += v, or = v.
+__device__ inline void put4(const Into<float>& into, int64_t at, int64_t left, bool vectors,
+                            const float (&v)[4]) {
+  if (into.add)
+    add4(into.to + at, left, vectors, v);
+  else
+    store4(into.to + at, left, vectors, v);
 }
 
 }  // namespace moe::kernels::cuda

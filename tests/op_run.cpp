@@ -63,6 +63,19 @@ std::vector<Parameter> parameters_of(const OpCase& c, DType dtype, Device device
   return parameters;
 }
 
+namespace {
+
+// Results of the tape that have the values of parameters, and hand their gradients on to them.
+std::vector<Var> results_of(Tape& tape, std::span<const Parameter> parameters) {
+  std::vector<Var> variables;
+  for (const Parameter& p : parameters)
+    variables.push_back(tape.record("input", p.value, {Var::parameter(p)},
+                                    [to = p.grad](const Tensor& dy) { to.copy_from(dy); }));
+  return variables;
+}
+
+}  // namespace
+
 std::vector<Var> variables_of(std::span<const Parameter> parameters) {
   std::vector<Var> variables;
   for (const Parameter& p : parameters) variables.push_back(Var::parameter(p));
@@ -105,7 +118,8 @@ Outcome<T> run_case(const OpCase& c, const RunOptions& options) {
   }
   Arena arena = poisoned_arena(options.device, plan_case(c, dtype_of<T>(), Device::meta).peak_bytes);
   Tape tape(arena, c.mode);
-  const Var y = c.build(tape, variables_of(parameters));
+  const Var y =
+      c.build(tape, options.inputs_on_tape ? results_of(tape, parameters) : variables_of(parameters));
   Outcome<T> outcome{y.shape(), as_vector<T>(y.value()), {}};
   if (c.mode == Mode::infer) return outcome;
   const Tensor dy = as_tensor<T>(output_gradient(y.shape()), y.shape());
@@ -119,13 +133,9 @@ Plan plan_case(const OpCase& c, DType dtype, Device device, int64_t reserve_byte
   const std::vector<Parameter> parameters = parameters_of(c, dtype, device);
   Arena arena(device, reserve_bytes);
   Tape tape(arena, c.mode);
-  // As inside a model, the inputs are results of the tape: their gradients come from the arena when an
-  // operation first accumulates into them.
-  std::vector<Var> variables;
-  variables.reserve(parameters.size());
-  for (const Parameter& p : parameters)
-    variables.push_back(tape.record("input", p.value, {Var::parameter(p)}, [](const Tensor&) {}));
-  const Var y = c.build(tape, variables);
+  // As inside a model, gradients of inputs come from the arena when an operation first has something for
+  // them.
+  const Var y = c.build(tape, results_of(tape, parameters));
   if (y.grad().needed()) tape.backward(y);
   return {y.shape(), arena.peak_bytes(), arena.reserved_bytes()};
 }

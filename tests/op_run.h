@@ -32,6 +32,9 @@ struct RunOptions {
   Device device = Device::cpu;
   // Added to each gradient before backward runs.
   double prefill = 0;
+  // The inputs are results of the tape, as inside a model: their gradients come from the arena, and the
+  // kernel that is the first to have something for one may write it instead of adding it. For prefill 0.
+  bool inputs_on_tape = false;
   // When not 0, every input and dL/dy is multiplied by 1 +- this, the sign drawn at random by `draw`.
   double perturb = 0;
   uint32_t draw = 0;

@@ -153,6 +153,16 @@ TEST_CASE("backward adds to what a gradient already holds", "[op]") {
   });
 }
 
+TEST_CASE("a gradient that is written is the one that is added to zeros", "[op]") {
+  for_each_case(trains, [](const OpCase& c) {
+    const auto added = run_case<float>(c), written = run_case<float>(c, {.inputs_on_tape = true});
+    for (size_t i = 0; i < added.gradient.size(); ++i) {
+      INFO("input " << c.inputs[i].name);
+      CHECK(difference(written.gradient[i], added.gradient[i]) == 0);
+    }
+  });
+}
+
 TEST_CASE("results are the same bits on every run and for any number of threads", "[op][threads]") {
   for_each_case(any, [](const OpCase& c) {
     const auto first = run_case<float>(c);

@@ -5,7 +5,8 @@
 //   out = layer norm of sum (kernels/layer_norm/layer_norm.h), with its gain, bias, mean and rstd
 //
 //   t = dsum + what layer norm's backward gives of dout
-//   dx += t       dy[i] += keep[i] ? t[i] / (1 - p) : 0, or t[i]       dgain, dbias as in layer norm
+//   dx += (or =, kernels/into.h) t       dy[i] += (or =) keep[i] ? t[i] / (1 - p) : 0, or t[i]       dgain,
+//   dbias as in layer norm
 //
 // keep[i]: draw i >= the threshold of DropRule. dsum may be nullptr, for 0; so may dx, dy, dgain and dbias.
 
@@ -23,8 +24,8 @@ void add_layer_norm_forward(LayerNormShape, double eps, DropRule, const RngAddre
 
 template <class T>
 void add_layer_norm_backward(LayerNormShape, DropRule, const RngAddress&, const T* sum, const T* gain,
-                             const T* mean, const T* rstd, const T* dsum, const T* dout, T* dx, T* dy,
-                             T* dgain, T* dbias);
+                             const T* mean, const T* rstd, const T* dsum, const T* dout, Into<T> dx,
+                             Into<T> dy, T* dgain, T* dbias);
 
 }  // namespace cpu
 
@@ -35,7 +36,7 @@ void add_layer_norm_forward(LayerNormShape, double eps, DropRule, const RngAddre
                             float* mean, float* rstd, Stream);
 void add_layer_norm_backward(LayerNormShape, DropRule, const RngAddress&, const float* sum, const float* gain,
                              const float* mean, const float* rstd, const float* dsum, const float* dout,
-                             float* dx, float* dy, float* dgain, float* dbias, Stream);
+                             Into<float> dx, Into<float> dy, float* dgain, float* dbias, Stream);
 
 }  // namespace cuda
 }  // namespace moe::kernels

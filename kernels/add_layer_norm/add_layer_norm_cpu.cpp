@@ -44,8 +44,8 @@ void add_layer_norm_forward(LayerNormShape s, double eps, DropRule rule, const R
 
 template <class T>
 void add_layer_norm_backward(LayerNormShape s, DropRule rule, const RngAddress& rng, const T* sum,
-                             const T* gain, const T* mean, const T* rstd, const T* dsum, const T* dout, T* dx,
-                             T* dy, T* dgain, T* dbias) {
+                             const T* gain, const T* mean, const T* rstd, const T* dsum, const T* dout,
+                             Into<T> dx, Into<T> dy, T* dgain, T* dbias) {
   const auto sums = block_sums(s.rows, kNormRows, 2 * s.dim, [=](int64_t begin, int64_t end, double* mine) {
     T* const memory = thread_scratch<T>(3 * s.dim);
     uint32_t* const draws = thread_scratch<uint32_t>(s.dim + kDrawSlack);
@@ -53,11 +53,11 @@ void add_layer_norm_backward(LayerNormShape s, DropRule rule, const RngAddress& 
     for (int64_t n = begin; n < end; ++n) {
       const int64_t at = n * s.dim;
       normalize_row_gradient(s.dim, sum + at, gain, mean[n], rstd[n], dout + at, mine, mine + s.dim, memory,
-                             dx || dy, [=](int64_t c, T v) { t[c] = v; });
+                             dx.to || dy.to, [=](int64_t c, T v) { t[c] = v; });
       for (int64_t c = 0; dsum && c < s.dim; ++c) t[c] = dsum[at + c] + t[c];
-      for (int64_t c = 0; dx && c < s.dim; ++c) dx[at + c] += t[c];
-      T* const to = dy + at;
-      if (dy) each_dropped(n, s.dim, rule, rng, draws, t, [=](int64_t c, T v) { to[c] += v; });
+      for (int64_t c = 0; dx && c < s.dim; ++c) dx.put(at + c, t[c]);
+      const Into<T> to = dy.from(at);
+      if (dy) each_dropped(n, s.dim, rule, rng, draws, t, [=](int64_t c, T v) { to.put(c, v); });
     }
   });
   add_norm_sums(s.dim, sums.data(), dgain, dbias);
@@ -70,10 +70,10 @@ template void add_layer_norm_forward(LayerNormShape, double, DropRule, const Rng
                                      const double*, const double*, const double*, double*, double*, double*,
                                      double*);
 template void add_layer_norm_backward(LayerNormShape, DropRule, const RngAddress&, const float*, const float*,
-                                      const float*, const float*, const float*, const float*, float*, float*,
-                                      float*, float*);
+                                      const float*, const float*, const float*, const float*, Into<float>,
+                                      Into<float>, float*, float*);
 template void add_layer_norm_backward(LayerNormShape, DropRule, const RngAddress&, const double*,
                                       const double*, const double*, const double*, const double*,
-                                      const double*, double*, double*, double*, double*);
+                                      const double*, Into<double>, Into<double>, double*, double*);
 
 }  // namespace moe::kernels::cpu

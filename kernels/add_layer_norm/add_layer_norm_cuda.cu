@@ -29,13 +29,13 @@ struct RowsOfSums {
   }
 };
 
-struct AddToBoth {
+struct PutIntoBoth {
   DropRule rule;
   RngAddress rng;
   const float* dsum;
-  float *dx, *dy;
+  Into<float> dx, dy;
 
-  MOE_HOST_DEVICE bool wanted() const { return dx || dy; }
+  MOE_HOST_DEVICE bool wanted() const { return dx.to || dy.to; }
   __device__ void put(int64_t i, int64_t left, bool vectors, float (&v)[4]) const {
     if (dsum) {
       float more[4];
@@ -43,10 +43,10 @@ struct AddToBoth {
 #pragma unroll
       for (int j = 0; j < 4; ++j) v[j] += more[j];
     }
-    if (dx) add4(dx + i, left, vectors, v);
-    if (!dy) return;
+    if (dx.to) put4(dx, i, left, vectors, v);
+    if (!dy.to) return;
     if (rule.drops()) drop4(rule, rng, i, v);
-    add4(dy + i, left, vectors, v);
+    put4(dy, i, left, vectors, v);
   }
 };
 
@@ -61,11 +61,11 @@ void add_layer_norm_forward(LayerNormShape s, double eps, DropRule rule, const R
 
 void add_layer_norm_backward(LayerNormShape s, DropRule rule, const RngAddress& rng, const float* sum,
                              const float* gain, const float* mean, const float* rstd, const float* dsum,
-                             const float* dout, float* dx, float* dy, float* dgain, float* dbias,
+                             const float* dout, Into<float> dx, Into<float> dy, float* dgain, float* dbias,
                              Stream stream) {
-  const bool vectors = in_vectors(s.dim, sum, gain, dsum, dout, dx, dy);
+  const bool vectors = in_vectors(s.dim, sum, gain, dsum, dout, dx.to, dy.to);
   normalize::backward(
-      normalize::Backward<AddToBoth>{s, vectors, sum, gain, mean, rstd, dout, {rule, rng, dsum, dx, dy}},
+      normalize::Backward<PutIntoBoth>{s, vectors, sum, gain, mean, rstd, dout, {rule, rng, dsum, dx, dy}},
       dgain, dbias, stream);
 }
 

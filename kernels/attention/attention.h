@@ -12,6 +12,8 @@
 //   ds[i,j] = p[i,j] * (g[i,j] - sum over j' of p[i,j'] g[i,j'])
 //   dq[i] += scale * sum over j of ds[i,j] k[j]       dk[j] += scale * sum over i of ds[i,j] q[i]
 //
+// The gradients are added to dqkv or written to it, as kernels/into.h says.
+//
 // keep[i,j]: draw ((b*heads + h)*T + i)*T + j >= the threshold of DropRule. Only lse is stored: backward
 // computes p and draws keep again.
 
@@ -20,6 +22,7 @@
 #include "core/device.h"
 #include "core/philox.h"
 #include "kernels/drop_rule.h"
+#include "kernels/into.h"
 
 namespace moe::kernels {
 
@@ -44,7 +47,8 @@ void attention_forward(const AttentionShape&, const T* qkv, T* cache, T* y, T* l
 
 // For past = 0, queries = tokens and no cache. y and lse are what forward gave; this one has no use for y.
 template <class T>
-void attention_backward(const AttentionShape&, const T* qkv, const T* y, const T* lse, const T* dy, T* dqkv);
+void attention_backward(const AttentionShape&, const T* qkv, const T* y, const T* lse, const T* dy,
+                        Into<T> dqkv);
 
 }  // namespace cpu
 
@@ -55,7 +59,7 @@ inline constexpr int64_t kWidestHead = 128;
 
 void attention_forward(const AttentionShape&, const float* qkv, float* cache, float* y, float* lse, Stream);
 void attention_backward(const AttentionShape&, const float* qkv, const float* y, const float* lse,
-                        const float* dy, float* dqkv, Stream);
+                        const float* dy, Into<float> dqkv, Stream);
 
 }  // namespace cuda
 }  // namespace moe::kernels

@@ -135,12 +135,12 @@ __device__ void dq_block(const BackwardArguments& a, BackwardMemory<T>* memory) 
       for (int r = 0; r < T::kRows; ++r) add_row<T>(memory->ds[(row + r) * T::kScorePitch + j], k, dq[r]);
     }
   }
-  float* const to = a.dqkv + head.at(a.s, tokens, 0);
+  const int64_t to = head.at(a.s, tokens, 0);
 #pragma unroll
   for (int r = 0; r < T::kRows; ++r)
     if (tile + row + r < tokens)
-      accumulate_row<T>(lane, rows.query.dim, a.vectors, scale, dq[r],
-                        to + (tile + row + r) * rows.query.stride);
+      put_row<T>(lane, rows.query.dim, a.vectors, scale, dq[r],
+                 a.dqkv.from(to + (tile + row + r) * rows.query.stride));
 }
 
 template <class T>
@@ -183,8 +183,8 @@ __device__ void dkv_block(const BackwardArguments& a, BackwardMemory<T>* memory)
   for (int r = 0; r < kRows; ++r) {
     if (tile + row + r >= tokens) break;
     const int64_t at = (tile + row + r) * rows.key.stride;
-    accumulate_row<T>(lane, rows.key.dim, a.vectors, 1, dk[r], a.dqkv + head.at(a.s, tokens, 1) + at);
-    accumulate_row<T>(lane, rows.key.dim, a.vectors, 1, dv[r], a.dqkv + head.at(a.s, tokens, 2) + at);
+    put_row<T>(lane, rows.key.dim, a.vectors, 1, dk[r], a.dqkv.from(head.at(a.s, tokens, 1) + at));
+    put_row<T>(lane, rows.key.dim, a.vectors, 1, dv[r], a.dqkv.from(head.at(a.s, tokens, 2) + at));
   }
 }
 
@@ -211,13 +211,13 @@ void backward(const BackwardArguments& a, Stream stream) {
 }  // namespace
 
 void attention_backward(const AttentionShape& s, const float* qkv, const float* y, const float* lse,
-                        const float* dy, float* dqkv, Stream stream) {
+                        const float* dy, Into<float> dqkv, Stream stream) {
   if (!dqkv) return;
   if (s.dim > kWidestHead)
     moe::cuda::refuse("attention: heads wider than 128 channels do not run on the GPU");
   if (moe::cuda::usable_precision() == Precision::bf16)
     return attention_backward_bf16(s, qkv, y, lse, dy, dqkv, stream);
-  const BackwardArguments a{s, in_vectors(s.dim, qkv, y, dy, dqkv), qkv, y, lse, dy, dqkv};
+  const BackwardArguments a{s, in_vectors(s.dim, qkv, y, dy, dqkv.to), qkv, y, lse, dy, dqkv};
   if (s.dim <= 16) return backward<Tile<16, 32, 32>, Tile<16, 32, 32>>(a, stream);
   if (s.dim <= 32) return backward<Tile<32, 32, 32>, Tile<32, 32, 32>>(a, stream);
   if (s.dim <= 64) return backward<Tile<64, 32, 32>, Tile<64, 32, 32>>(a, stream);

@@ -11,6 +11,6 @@ namespace moe::kernels::cuda {
 void attention_forward_bf16(const AttentionShape&, const float* qkv, const float* keys, int64_t key_rows,
                             float* y, float* lse, Stream);
 void attention_backward_bf16(const AttentionShape&, const float* qkv, const float* y, const float* lse,
-                             const float* dy, float* dqkv, Stream);
+                             const float* dy, Into<float> dqkv, Stream);
 
 }  // namespace moe::kernels::cuda

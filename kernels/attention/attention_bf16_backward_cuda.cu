@@ -101,13 +101,13 @@ __device__ void dq_block(const BackwardArguments& a, TensorMemory<T>& memory) {
     add_weighted<T>(ds, memory.other[0], dq);
   }
   const int64_t stride = key.stride;
-  float* const to = a.dqkv + head.at(a.s, tokens, 0);
+  const int64_t to = head.at(a.s, tokens, 0);
   each_four<T>(dq, [&](int r, int channel, float(&v)[4]) {
     const int64_t i = tile + row + r;
     if (i >= tokens) return;
 #pragma unroll
     for (int j = 0; j < 4; ++j) v[j] *= scale;
-    add4(to + i * stride + channel, a.s.dim - channel, a.vectors, v);
+    put4(a.dqkv, to + i * stride + channel, a.s.dim - channel, a.vectors, v);
   });
 }
 
@@ -150,18 +150,18 @@ __device__ void dkv_block(const BackwardArguments& a, TensorMemory<T>& memory) {
     add_weighted<T>(w, memory.other[1], dv);
     add_weighted<T>(ds, memory.other[0], dk);
   }
-  const auto add_rows = [&](const typename T::Channels& sum, int part, float factor) {
-    float* const to = a.dqkv + head.at(a.s, tokens, part);
+  const auto put_rows = [&](const typename T::Channels& sum, int part, float factor) {
+    const int64_t to = head.at(a.s, tokens, part);
     each_four<T>(sum, [&](int r, int channel, float(&v)[4]) {
       const int64_t j = tile + row + r;
       if (j >= tokens) return;
 #pragma unroll
       for (int c = 0; c < 4; ++c) v[c] *= factor;
-      add4(to + j * query.stride + channel, a.s.dim - channel, a.vectors, v);
+      put4(a.dqkv, to + j * query.stride + channel, a.s.dim - channel, a.vectors, v);
     });
   };
-  add_rows(dk, 1, scale);
-  add_rows(dv, 2, 1);
+  put_rows(dk, 1, scale);
+  put_rows(dv, 2, 1);
 }
 
 // Two blocks a processor at least: left to itself, the compiler saves registers and spills.
@@ -177,8 +177,8 @@ __global__ void __launch_bounds__(T::kThreads, 2) attention_backward_bf16_kernel
 }  // namespace
 
 void attention_backward_bf16(const AttentionShape& s, const float* qkv, const float* y, const float* lse,
-                             const float* dy, float* dqkv, Stream stream) {
-  const BackwardArguments a{s, in_vectors(s.dim, qkv, y, dy, dqkv), qkv, y, lse, dy, dqkv};
+                             const float* dy, Into<float> dqkv, Stream stream) {
+  const BackwardArguments a{s, in_vectors(s.dim, qkv, y, dy, dqkv.to), qkv, y, lse, dy, dqkv};
   with_tensor_tile(s.dim, s.tokens, [&]<class T>() {
     gpu::launch<attention_backward_bf16_kernel<T>>(
         {dim3(static_cast<unsigned>(s.batch * s.heads), blocks_for(s.tokens, T::kRows), 2), T::kThreads,

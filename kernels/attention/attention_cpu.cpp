@@ -184,7 +184,7 @@ void head_forward(const Head& head, const T* qkv, T* cache, T* y, T* lse) {
 }
 
 template <class T>
-void head_backward(const Head& head, const T* qkv, const T* lse, const T* dy, T* dqkv) {
+void head_backward(const Head& head, const T* qkv, const T* lse, const T* dy, Into<T> dqkv) {
   const AttentionShape& s = head.s;
   const int64_t n = head.positions, wide = head.wide, row0 = head.b * n;
   T* dkey = thread_scratch<T>(2 * n * wide + kWideLanes * (3 * n + 3 * s.dim + 2 * wide));
@@ -225,16 +225,16 @@ void head_backward(const Head& head, const T* qkv, const T* lse, const T* dy, T*
     for (int64_t at = 0; at < block.keys * kWideLanes; at += kWideLanes)
       store(dscore + at, WideVec<T>(load_wide(p + at) * (load_wide(dscore + at) - mean)));
     weighted_sum(head, block, key, dscore, dquery);
-    T* dq = dqkv + head.at(row0 + i, 0);
+    const Into<T> dq = dqkv.from(head.at(row0 + i, 0));
     for (int64_t r = 0; r < block.count; ++r)
-      for (int64_t d = 0; d < s.dim; ++d) dq[r * head.stride() + d] += scale * dquery[d * kWideLanes + r];
+      for (int64_t d = 0; d < s.dim; ++d) dq.put(r * head.stride() + d, scale * dquery[d * kWideLanes + r]);
     add_to_keys(head, block, weight, dout_rows, dvalue);
     add_to_keys(head, block, dscore, query_rows, dkey);
   }
   for (int64_t i = 0; i < n; ++i) {
-    T *dk = dqkv + head.at(row0 + i, 1), *dv = dqkv + head.at(row0 + i, 2);
-    for (int64_t d = 0; d < s.dim; ++d) dk[d] += dkey[i * wide + d];
-    for (int64_t d = 0; d < s.dim; ++d) dv[d] += dvalue[i * wide + d];
+    const Into<T> dk = dqkv.from(head.at(row0 + i, 1)), dv = dqkv.from(head.at(row0 + i, 2));
+    for (int64_t d = 0; d < s.dim; ++d) dk.put(d, dkey[i * wide + d]);
+    for (int64_t d = 0; d < s.dim; ++d) dv.put(d, dvalue[i * wide + d]);
   }
 }
 
@@ -246,7 +246,8 @@ void attention_forward(const AttentionShape& s, const T* qkv, T* cache, T* y, T*
 }
 
 template <class T>
-void attention_backward(const AttentionShape& s, const T* qkv, const T*, const T* lse, const T* dy, T* dqkv) {
+void attention_backward(const AttentionShape& s, const T* qkv, const T*, const T* lse, const T* dy,
+                        Into<T> dqkv) {
   if (!dqkv) return;
   parallel_for(s.batch * s.heads, [&](int64_t task) { head_backward(Head(s, task), qkv, lse, dy, dqkv); });
 }
@@ -254,8 +255,8 @@ void attention_backward(const AttentionShape& s, const T* qkv, const T*, const T
 template void attention_forward(const AttentionShape&, const float*, float*, float*, float*);
 template void attention_forward(const AttentionShape&, const double*, double*, double*, double*);
 template void attention_backward(const AttentionShape&, const float*, const float*, const float*,
-                                 const float*, float*);
+                                 const float*, Into<float>);
 template void attention_backward(const AttentionShape&, const double*, const double*, const double*,
-                                 const double*, double*);
+                                 const double*, Into<double>);
 
 }  // namespace moe::kernels::cpu

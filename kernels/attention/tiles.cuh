@@ -57,7 +57,7 @@ struct BackwardArguments {
   AttentionShape s;
   bool vectors;
   const float *qkv, *y, *lse, *dy;
-  float* dqkv;
+  Into<float> dqkv;
 };
 
 // to[place(r)][0..kDim) = factor * row first + r, for kCount rows; zeros for what does not exist.
@@ -157,16 +157,16 @@ __device__ void each_channel(const Lane& lane, int dim, Values& v, Body body) {
   }
 }
 
-// row[channels] += factor * v, in global memory.
+// row[channels] += (or =) factor * v, in global memory.
 template <class T>
-__device__ void accumulate_row(const Lane& lane, int dim, bool vectors, float factor,
-                               const float (&v)[T::kChunks][T::kWidth], float* row) {
+__device__ void put_row(const Lane& lane, int dim, bool vectors, float factor,
+                        const float (&v)[T::kChunks][T::kWidth], const Into<float>& row) {
   each_channel<T>(lane, dim, v, [&](int channel, int left, const float(&x)[T::kWidth]) {
-    float sum[T::kWidth];
-    load_group(row + channel, left, vectors, sum);
+    float sum[T::kWidth] = {};
+    if (row.add) load_group(row.to + channel, left, vectors, sum);
 #pragma unroll
     for (int j = 0; j < T::kWidth; ++j) sum[j] += factor * x[j];
-    store_group(row + channel, left, vectors, sum);
+    store_group(row.to + channel, left, vectors, sum);
   });
 }
 

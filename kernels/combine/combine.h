@@ -5,7 +5,7 @@
 //          out; the sum first
 //   dropped[r,c] = keep[r,c] ? rows[r,c] / (1 - p) : 0, or rows[r,c] when nothing drops
 //
-//   dx[n] += dy[n]
+//   dx[n] += (or =, kernels/into.h) dy[n]
 //   drows[row[n,j],c] += keep ? gate[n,j] * dy[n,c] / (1 - p) : 0
 //   dgate[n,j] += dropped[row[n,j]] . dy[n], nothing where row < 0
 //
@@ -17,6 +17,7 @@
 #include "core/device.h"
 #include "core/philox.h"
 #include "kernels/drop_rule.h"
+#include "kernels/into.h"
 
 namespace moe::kernels {
 
@@ -34,7 +35,7 @@ void combine_forward(const CombineShape&, const T* x, const T* rows, const T* ga
 
 template <class T>
 void combine_backward(const CombineShape&, const T* rows, const T* gate, const int32_t* row, const T* dy,
-                      T* dx, T* drows, T* dgate);
+                      Into<T> dx, T* drows, T* dgate);
 
 }  // namespace cpu
 
@@ -43,7 +44,7 @@ namespace cuda {
 void combine_forward(const CombineShape&, const float* x, const float* rows, const float* gate,
                      const int32_t* row, float* y, Stream);
 void combine_backward(const CombineShape&, const float* rows, const float* gate, const int32_t* row,
-                      const float* dy, float* dx, float* drows, float* dgate, Stream);
+                      const float* dy, Into<float> dx, float* drows, float* dgate, Stream);
 
 }  // namespace cuda
 }  // namespace moe::kernels

@@ -78,13 +78,13 @@ void combine_forward(const CombineShape& s, const T* x, const T* rows, const T* 
 
 template <class T>
 void combine_backward(const CombineShape& s, const T* rows, const T* gate, const int32_t* row, const T* dy,
-                      T* dx, T* drows, T* dgate) {
+                      Into<T> dx, T* drows, T* dgate) {
   parallel_ranges(s.tokens, tokens_per_task(s), [&](int64_t begin, int64_t end) {
     RowDropout<T> dropout(s);
     for (int64_t n = begin; n < end; ++n) {
       const T* from = dy + n * s.dim;
-      T* residual = dx + n * s.dim;
-      for (int64_t c = 0; dx && c < s.dim; ++c) residual[c] += from[c];
+      const Into<T> residual = dx.from(n * s.dim);
+      for (int64_t c = 0; dx && c < s.dim; ++c) residual.put(c, from[c]);
       for (int64_t a = n * s.topk; a < (n + 1) * s.topk; ++a) {
         if (row[a] < 0) continue;
         dropout.draw(row[a]);
@@ -100,8 +100,8 @@ template void combine_forward(const CombineShape&, const float*, const float*, c
 template void combine_forward(const CombineShape&, const double*, const double*, const double*,
                               const int32_t*, double*);
 template void combine_backward(const CombineShape&, const float*, const float*, const int32_t*, const float*,
-                               float*, float*, float*);
+                               Into<float>, float*, float*);
 template void combine_backward(const CombineShape&, const double*, const double*, const int32_t*,
-                               const double*, double*, double*, double*);
+                               const double*, Into<double>, double*, double*);
 
 }  // namespace moe::kernels::cpu

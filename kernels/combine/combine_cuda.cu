@@ -38,19 +38,19 @@ __global__ void combine_forward_kernel(CombineShape s, bool vectors, const float
 }
 
 __global__ void combine_backward_kernel(CombineShape s, bool vectors, const float* rows, const float* gate,
-                                        const int32_t* row, const float* dy, float* dx, float* drows,
+                                        const int32_t* row, const float* dy, Into<float> dx, float* drows,
                                         float* dgate) {
   const int64_t a = global_warp();
   if (a >= s.tokens * s.topk) return;
   const int64_t r = row[a], n = a / s.topk;
-  const bool owns_dx = dx && a % s.topk == 0;
+  const bool owns_dx = dx.to && a % s.topk == 0;
   if (r < 0 && !owns_dx) return;
   const float g = gate[a];
   float product = 0;
   each_piece(s.dim, [&](int64_t c, int64_t left) {
     float d[4];
     load4(dy + n * s.dim + c, left, vectors, d);
-    if (owns_dx) add4(dx + n * s.dim + c, left, vectors, d);
+    if (owns_dx) put4(dx, n * s.dim + c, left, vectors, d);
     if (r < 0) return;
     const int64_t at = r * s.dim + c;
     bool keep[4];
@@ -83,11 +83,11 @@ void combine_forward(const CombineShape& s, const float* x, const float* rows, c
 }
 
 void combine_backward(const CombineShape& s, const float* rows, const float* gate, const int32_t* row,
-                      const float* dy, float* dx, float* drows, float* dgate, Stream stream) {
+                      const float* dy, Into<float> dx, float* drows, float* dgate, Stream stream) {
   if (!dx && !drows && !dgate) return;
   gpu::launch<combine_backward_kernel>({blocks_for(s.tokens * s.topk, kWarps), kThreads, 0, stream}, s,
-                                       in_vectors(s.dim, rows, dy, dx, drows), rows, gate, row, dy, dx, drows,
-                                       dgate);
+                                       in_vectors(s.dim, rows, dy, dx.to, drows), rows, gate, row, dy, dx,
+                                       drows, dgate);
 }
 
 }  // namespace moe::kernels::cuda

@@ -2,13 +2,15 @@
 // Copies tokens into the order of their experts.
 //
 //   rows[r] = x[assignment[r] / k], or 0 where assignment[r] < 0
-//   dx[n] += sum over j < k of drows[row[n,j]], j ascending, dropped ones (row < 0) left out
+//   dx[n] += (or =, kernels/into.h) sum over j < k of drows[row[n,j]], j ascending, dropped ones (row < 0)
+//   left out
 //
 // `row` and `assignment` are those of one dispatch plan. Reading backward by token needs no atomics.
 
 #include <cstdint>
 
 #include "core/device.h"
+#include "kernels/into.h"
 
 namespace moe::kernels {
 
@@ -24,14 +26,14 @@ void gather_forward(GatherShape, const int32_t* assignment, const T* x, T* rows)
 
 // row [N, k]
 template <class T>
-void gather_backward(GatherShape, const int32_t* row, const T* drows, T* dx);
+void gather_backward(GatherShape, const int32_t* row, const T* drows, Into<T> dx);
 
 }  // namespace cpu
 
 namespace cuda {
 
 void gather_forward(GatherShape, const int32_t* assignment, const float* x, float* rows, Stream);
-void gather_backward(GatherShape, const int32_t* row, const float* drows, float* dx, Stream);
+void gather_backward(GatherShape, const int32_t* row, const float* drows, Into<float> dx, Stream);
 
 }  // namespace cuda
 }  // namespace moe::kernels

@@ -28,11 +28,12 @@ void gather_forward(GatherShape s, const int32_t* assignment, const T* x, T* row
 }
 
 template <class T>
-void gather_backward(GatherShape s, const int32_t* row, const T* drows, T* dx) {
+void gather_backward(GatherShape s, const int32_t* row, const T* drows, Into<T> dx) {
   if (!dx) return;
   parallel_ranges(s.tokens, rows_per_task(s.dim * s.topk), [=](int64_t begin, int64_t end) {
     for (int64_t n = begin; n < end; ++n) {
-      T* to = dx + n * s.dim;
+      T* to = dx.to + n * s.dim;
+      if (!dx.add) std::fill_n(to, s.dim, T(0));
       for (int64_t j = 0; j < s.topk; ++j) {
         const int32_t r = row[n * s.topk + j];
         if (r < 0) continue;
@@ -45,7 +46,7 @@ void gather_backward(GatherShape s, const int32_t* row, const T* drows, T* dx) {
 
 template void gather_forward(GatherShape, const int32_t*, const float*, float*);
 template void gather_forward(GatherShape, const int32_t*, const double*, double*);
-template void gather_backward(GatherShape, const int32_t*, const float*, float*);
-template void gather_backward(GatherShape, const int32_t*, const double*, double*);
+template void gather_backward(GatherShape, const int32_t*, const float*, Into<float>);
+template void gather_backward(GatherShape, const int32_t*, const double*, Into<double>);
 
 }  // namespace moe::kernels::cpu

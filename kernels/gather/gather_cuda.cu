@@ -24,12 +24,12 @@ __global__ void gather_forward_kernel(GatherShape s, bool vectors, const int32_t
 }
 
 __global__ void gather_backward_kernel(GatherShape s, bool vectors, const int32_t* row, const float* drows,
-                                       float* dx) {
+                                       Into<float> dx) {
   const int64_t n = global_warp();
   if (n >= s.tokens) return;
   each_piece(s.dim, [&](int64_t c, int64_t left) {
-    float sum[4];
-    load4(dx + n * s.dim + c, left, vectors, sum);
+    float sum[4] = {0, 0, 0, 0};
+    if (dx.add) load4(dx.to + n * s.dim + c, left, vectors, sum);
     for (int64_t j = 0; j < s.topk; ++j) {
       const int64_t r = row[n * s.topk + j];
       if (r < 0) continue;
@@ -38,7 +38,7 @@ __global__ void gather_backward_kernel(GatherShape s, bool vectors, const int32_
 #pragma unroll
       for (int i = 0; i < 4; ++i) sum[i] += v[i];
     }
-    store4(dx + n * s.dim + c, left, vectors, sum);
+    store4(dx.to + n * s.dim + c, left, vectors, sum);
   });
 }
 
@@ -50,10 +50,10 @@ void gather_forward(GatherShape s, const int32_t* assignment, const float* x, fl
                                      in_vectors(s.dim, x, rows), assignment, x, rows);
 }
 
-void gather_backward(GatherShape s, const int32_t* row, const float* drows, float* dx, Stream stream) {
+void gather_backward(GatherShape s, const int32_t* row, const float* drows, Into<float> dx, Stream stream) {
   if (!dx || s.dim == 0) return;
   gpu::launch<gather_backward_kernel>({blocks_for(s.tokens, kWarps), kThreads, 0, stream}, s,
-                                      in_vectors(s.dim, drows, dx), row, drows, dx);
+                                      in_vectors(s.dim, drows, dx.to), row, drows, dx);
 }
 
 }  // namespace moe::kernels::cuda

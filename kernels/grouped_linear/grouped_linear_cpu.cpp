@@ -64,17 +64,18 @@ void grouped_linear_backward(GroupedLinearShape shape, const GroupedRows& where,
   const bool gathered = where.assignment != nullptr;
   if (gathered) gather_forward(gather_shape(shape, where), where.assignment, g.x, rows);
   const T *const gradient = masked ? dh : g.dy, *const from = gathered ? rows : g.x;
-  T* const to = g.dx && gathered ? drows : g.dx;
+  const Into<T> to = g.dx && gathered ? Into<T>(drows, false) : g.dx;
   thread_local std::vector<Gemm<T>> products;
   products.clear();
   for (int64_t e = 0; e < experts; ++e) {
     const int64_t first = where.offsets[e], count = where.offsets[e + 1] - first;
     if (count == 0) continue;
     add_linear_gradients({count, in, out}, at(from, first * in), at(g.weight, e * out * in),
-                         at(gradient, first * out), at(to, first * in), at(g.dweight, e * out * in), products,
-                         !gathered);
+                         at(gradient, first * out), to.from(first * in), at(g.dweight, e * out * in),
+                         products);
   }
   gemm<T>(products);
+  if (!gathered && !to.add) std::fill(to.to + where.offsets[experts] * in, to.to + R * in, T(0));
   if (g.dx && gathered) gather_backward(gather_shape(shape, where), where.row, drows, g.dx);
 }
 

@@ -9,7 +9,7 @@
 // How many rows an expert has is known on the device alone. The grid of the first two is fixed on the host:
 // rows / 64 tiles, and one more for each expert, since its last tile may not be full. Every block walks
 // through the offsets to find its tile; blocks behind the last one leave. In forward the rows that belong to
-// nobody are one more group, of which zeros are written.
+// nobody are one more group, of which zeros are written; in the input gradient too where it is not added to.
 //
 // Reads: rows and dh once for every 64 columns of the result, a weight once for every 64 rows of its expert.
 // Neither gathered rows nor, with an epilogue, dh are ever stored: x is read through the assignment, and dy
@@ -147,33 +147,32 @@ struct Backward {
   GroupedRows where;
   bool vectors_in, vectors_out;
   GroupedGradients<float> g;
-  float* drows;                              // written where rows are gathered; added to where it is dx
+  Into<float> drows;                         // for gather's backward where rows are gathered, else dx
   unsigned row_blocks, in_tiles, out_tiles;  // tiles of rows, 0 without drows; of columns
 
   // Blocks of the first kind, and tiles of columns of the second: 1 for db alone.
   MOE_HOST_DEVICE unsigned of_rows() const { return row_blocks * in_tiles; }
   MOE_HOST_DEVICE unsigned column_tiles() const { return g.dweight && in_tiles > 0 ? in_tiles : 1; }
+  // Whether zeros are written to the rows that belong to nobody. Nobody reads them before gather's backward.
+  MOE_HOST_DEVICE bool clears_idle_rows() const { return where.offsets && !where.assignment && !drows.add; }
 };
 
 template <class Tile, bool kGathered, Epilogue kind>
 __device__ void input_gradient(const Backward& b, unsigned block, typename Tile::Memory& memory) {
   const GroupedLinearShape& s = b.s;
-  const RowTile tile = find_row_tile(s, b.where.offsets, block % b.row_blocks, false);
+  const RowTile tile = find_row_tile(s, b.where.offsets, block % b.row_blocks, b.clears_idle_rows());
   if (tile.count == 0) return;
   const int64_t k = static_cast<int64_t>(block / b.row_blocks) * kTile, columns = at_most_tile(s.in - k);
   const int64_t at = tile.first * s.out;
   float c[4][4] = {};
-  multiply_tiles<Tile>(
-      gradient_operand<kind>(InnerAlongRows{b.g.dy + at, s.out, tile.count, s.out, b.vectors_out}, b.g.kept,
-                             at),
-      InnerDownColumns{b.g.weight + tile.expert * s.out * s.in + k, s.in, columns, s.out, b.vectors_in},
-      s.out, memory, c, Ignore{});
+  if (tile.expert < s.experts)
+    multiply_tiles<Tile>(
+        gradient_operand<kind>(InnerAlongRows{b.g.dy + at, s.out, tile.count, s.out, b.vectors_out}, b.g.kept,
+                               at),
+        InnerDownColumns{b.g.weight + tile.expert * s.out * s.in + k, s.in, columns, s.out, b.vectors_in},
+        s.out, memory, c, Ignore{});
   each_row(tile.count, columns, [&](int i, int64_t row, int64_t column, int64_t left) {
-    float* const to = b.drows + (tile.first + row) * s.in + k + column;
-    if constexpr (kGathered)
-      store4(to, left, b.vectors_in, c[i]);
-    else
-      add4(to, left, b.vectors_in, c[i]);
+    put4(b.drows, (tile.first + row) * s.in + k + column, left, b.vectors_in, c[i]);
   });
 }
 
@@ -256,16 +255,17 @@ void grouped_linear_forward(GroupedLinearShape s, const GroupedRows& where, cons
 
 void grouped_linear_backward(GroupedLinearShape s, const GroupedRows& where, const GroupedGradients<float>& g,
                              float*, float*, float* drows, Stream stream) {
-  float* const to = where.assignment && g.dx ? drows : g.dx;
-  const Backward b{s,
-                   where,
-                   in_vectors(s.in, g.x, g.weight, to, g.dweight),
-                   in_vectors(s.out, g.dy, g.kept),
-                   g,
-                   to,
-                   to ? static_cast<unsigned>(row_tiles(s, false)) : 0,
-                   blocks_for(s.in, kTile),
-                   blocks_for(s.out, kTile)};
+  const Into<float> to = where.assignment && g.dx ? Into<float>(drows, false) : g.dx;
+  Backward b{s,
+             where,
+             in_vectors(s.in, g.x, g.weight, to.to, g.dweight),
+             in_vectors(s.out, g.dy, g.kept),
+             g,
+             to,
+             0,
+             blocks_for(s.in, kTile),
+             blocks_for(s.out, kTile)};
+  if (to) b.row_blocks = static_cast<unsigned>(row_tiles(s, b.clears_idle_rows()));
   with_tile(where, [&]<class Tile, bool kGathered>() {
     switch (s.epilogue) {
       case Epilogue::none:

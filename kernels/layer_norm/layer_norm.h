@@ -4,13 +4,14 @@
 //
 //   dgain += sum over rows of dy * h         dbias += sum over rows of dy
 //   dh = dy * gain
-//   dx += rstd * (dh - mean(dh) - h * mean(dh * h)), means over the row
+//   dx += (or =, kernels/into.h) rstd * (dh - mean(dh) - h * mean(dh * h)), means over the row
 //
 // dx, dgain or dbias may be nullptr.
 
 #include <cstdint>
 
 #include "core/device.h"
+#include "kernels/into.h"
 
 namespace moe::kernels {
 
@@ -27,7 +28,7 @@ void layer_norm_forward(LayerNormShape, double eps, const T* x, const T* gain, c
 
 template <class T>
 void layer_norm_backward(LayerNormShape, const T* x, const T* gain, const T* mean, const T* rstd, const T* dy,
-                         T* dx, T* dgain, T* dbias);
+                         Into<T> dx, T* dgain, T* dbias);
 
 }  // namespace cpu
 
@@ -36,7 +37,8 @@ namespace cuda {
 void layer_norm_forward(LayerNormShape, double eps, const float* x, const float* gain, const float* bias,
                         float* y, float* mean, float* rstd, Stream);
 void layer_norm_backward(LayerNormShape, const float* x, const float* gain, const float* mean,
-                         const float* rstd, const float* dy, float* dx, float* dgain, float* dbias, Stream);
+                         const float* rstd, const float* dy, Into<float> dx, float* dgain, float* dbias,
+                         Stream);
 
 }  // namespace cuda
 }  // namespace moe::kernels

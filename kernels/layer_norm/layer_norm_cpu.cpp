@@ -20,13 +20,13 @@ void layer_norm_forward(LayerNormShape s, double eps, const T* x, const T* gain,
 
 template <class T>
 void layer_norm_backward(LayerNormShape s, const T* x, const T* gain, const T* mean, const T* rstd,
-                         const T* dy, T* dx, T* dgain, T* dbias) {
+                         const T* dy, Into<T> dx, T* dgain, T* dbias) {
   const auto sums = block_sums(s.rows, kNormRows, 2 * s.dim, [=](int64_t begin, int64_t end, double* mine) {
     T* const memory = thread_scratch<T>(2 * s.dim);
     for (int64_t n = begin; n < end; ++n) {
-      T* const out = dx + n * s.dim;
+      const Into<T> out = dx.from(n * s.dim);
       normalize_row_gradient(s.dim, x + n * s.dim, gain, mean[n], rstd[n], dy + n * s.dim, mine, mine + s.dim,
-                             memory, dx != nullptr, [=](int64_t c, T v) { out[c] += v; });
+                             memory, out.to != nullptr, [=](int64_t c, T v) { out.put(c, v); });
     }
   });
   add_norm_sums(s.dim, sums.data(), dgain, dbias);
@@ -37,8 +37,8 @@ template void layer_norm_forward(LayerNormShape, double, const float*, const flo
 template void layer_norm_forward(LayerNormShape, double, const double*, const double*, const double*, double*,
                                  double*, double*);
 template void layer_norm_backward(LayerNormShape, const float*, const float*, const float*, const float*,
-                                  const float*, float*, float*, float*);
+                                  const float*, Into<float>, float*, float*);
 template void layer_norm_backward(LayerNormShape, const double*, const double*, const double*, const double*,
-                                  const double*, double*, double*, double*);
+                                  const double*, Into<double>, double*, double*);
 
 }  // namespace moe::kernels::cpu

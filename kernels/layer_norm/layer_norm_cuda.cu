@@ -1,4 +1,4 @@
-// As layer_norm.cuh says: a row of x is read, and its gradient added to dx.
+// As layer_norm.cuh says: a row of x is read, and its gradient put into dx.
 
 #include "kernels/layer_norm/layer_norm.cuh"
 
@@ -13,11 +13,11 @@ struct RowsInMemory {
   }
 };
 
-struct AddToDx {
-  float* dx;
-  MOE_HOST_DEVICE bool wanted() const { return dx != nullptr; }
+struct PutIntoDx {
+  Into<float> dx;
+  MOE_HOST_DEVICE bool wanted() const { return dx.to != nullptr; }
   __device__ void put(int64_t i, int64_t left, bool vectors, const float (&v)[4]) const {
-    add4(dx + i, left, vectors, v);
+    put4(dx, i, left, vectors, v);
   }
 };
 
@@ -30,10 +30,10 @@ void layer_norm_forward(LayerNormShape s, double eps, const float* x, const floa
 }
 
 void layer_norm_backward(LayerNormShape s, const float* x, const float* gain, const float* mean,
-                         const float* rstd, const float* dy, float* dx, float* dgain, float* dbias,
+                         const float* rstd, const float* dy, Into<float> dx, float* dgain, float* dbias,
                          Stream stream) {
-  const bool vectors = in_vectors(s.dim, x, gain, dy, dx);
-  normalize::backward(normalize::Backward<AddToDx>{s, vectors, x, gain, mean, rstd, dy, {dx}}, dgain, dbias,
+  const bool vectors = in_vectors(s.dim, x, gain, dy, dx.to);
+  normalize::backward(normalize::Backward<PutIntoDx>{s, vectors, x, gain, mean, rstd, dy, {dx}}, dgain, dbias,
                       stream);
 }
 

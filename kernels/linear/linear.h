@@ -1,12 +1,13 @@
 #pragma once
 // y [rows, out] = x [rows, in] weight [out, in]^T + bias [out]
 //
-// dx += dy weight       dweight += dy^T x       dbias += the column sums of dy
+// dx += dy weight (or =, kernels/into.h)       dweight += dy^T x       dbias += the column sums of dy
 // bias may be nullptr; so may each gradient that is not needed.
 
 #include <cstdint>
 
 #include "core/device.h"
+#include "kernels/into.h"
 
 namespace moe::kernels {
 
@@ -20,7 +21,7 @@ template <class T>
 void linear_forward(LinearShape shape, const T* x, const T* weight, const T* bias, T* y);
 
 template <class T>
-void linear_backward(LinearShape shape, const T* x, const T* weight, const T* dy, T* dx, T* dweight,
+void linear_backward(LinearShape shape, const T* x, const T* weight, const T* dy, Into<T> dx, T* dweight,
                      T* dbias);
 
 }  // namespace cpu
@@ -29,7 +30,7 @@ namespace cuda {
 
 void linear_forward(LinearShape shape, const float* x, const float* weight, const float* bias, float* y,
                     Stream);
-void linear_backward(LinearShape shape, const float* x, const float* weight, const float* dy, float* dx,
+void linear_backward(LinearShape shape, const float* x, const float* weight, const float* dy, Into<float> dx,
                      float* dweight, float* dbias, Stream);
 
 }  // namespace cuda

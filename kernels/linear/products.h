@@ -27,10 +27,10 @@ Gemm<T> linear_product(const LinearShape& s, const T* x, const T* weight, const 
           .bias = bias};
 }
 
-// Appends the products of the wanted gradients: dweight is added to, dx too or else written.
+// Appends the products of the wanted gradients.
 template <class T>
-void add_linear_gradients(const LinearShape& s, const T* x, const T* weight, const T* dy, T* dx, T* dweight,
-                          std::vector<Gemm<T>>& products, bool add_dx = true) {
+void add_linear_gradients(const LinearShape& s, const T* x, const T* weight, const T* dy, Into<T> dx,
+                          T* dweight, std::vector<Gemm<T>>& products) {
   if (dx)  // dy weight
     products.push_back({.m = s.rows,
                         .n = s.in,
@@ -39,9 +39,9 @@ void add_linear_gradients(const LinearShape& s, const T* x, const T* weight, con
                         .lda = s.out,
                         .b = weight,
                         .ldb = s.in,
-                        .c = dx,
+                        .c = dx.to,
                         .ldc = s.in,
-                        .accumulate = add_dx});
+                        .accumulate = dx.add});
   if (dweight)  // dy^T x
     products.push_back({.m = s.out,
                         .n = s.in,

@@ -38,13 +38,14 @@ void add_forward(Ledger& ledger, const Sizes& s) {
   ledger.streams("layer_norm_forward_kernel<RowsOfSums>", L, {2 * N * C + 2 * C, 2 * N * C + 2 * N});
   for (const char* kernel : {"attention_forward_kernel", "attention_forward_bf16_kernel"})
     ledger.works(kernel, L, {3 * N * C, N * C + N * heads});
-  ledger.streams("add_bias_kernel", L, {N * C + C, N * C});
-  ledger.streams("add_bias_kernel", 1, {N * V + V, N * V});
   ledger.works("router_logits_forward_kernel", L, {N * C + 2 * E * C + 2 * E, 2 * N * E});
   ledger.works("gating_forward_kernel", L, {2 * N * E, 2 * R + N * E});
   ledger.works("plan_one_run_kernel", L, {R, 2 * R + 2 * E + 1});
+  ledger.works("grouped_linear_forward_kernel", L, {N * C + 3 * C * C, 3 * N * C});
+  ledger.works("grouped_linear_forward_kernel", L, {N * C + C * C + C, N * C});
   ledger.works("grouped_linear_forward_kernel", L, {N * C + R + E * H * C + E * H + E + 1, R * H});
   ledger.works("grouped_linear_forward_kernel", L, {R * H + E * C * H + E * C + E + 1, R * C});
+  ledger.works("grouped_linear_forward_kernel", 1, {N * C + V * C + V, N * V});
   ledger.streams("combine_forward_kernel", L, {(R + N) * C + 2 * R, N * C});
   ledger.works("cross_entropy_forward_kernel", 1, {N * V + N, 2 * N});
   ledger.works("mean_kernel<Term>", 1, {N, 1});
@@ -53,21 +54,23 @@ void add_forward(Ledger& ledger, const Sizes& s) {
 void add_backward(Ledger& ledger, const Sizes& s) {
   const auto& [L, T, N, C, H, E, R, V, heads, parameters, symbols] = s;
   ledger.works("cross_entropy_backward_kernel", 1, {2 * N * V + 2 * N + 1, N * V});
-  ledger.streams("column_sums_kernel<RowsOf>", L, {N * C + C, C});
-  ledger.streams("column_sums_kernel<RowsOf>", 1, {N * V + V, V});
-  ledger.streams("layer_norm_backward_kernel<AddToDx>", L + 1, {3 * N * C + C + 2 * N, N * C});
-  ledger.streams("layer_norm_backward_kernel<AddToBoth>", L, {5 * N * C + C + 2 * N, 2 * N * C});
+  ledger.streams("layer_norm_backward_kernel<PutIntoDx>", L, {3 * N * C + C + 2 * N, N * C});
+  ledger.streams("layer_norm_backward_kernel<PutIntoDx>", 1, {2 * N * C + C + 2 * N, N * C});
+  ledger.streams("layer_norm_backward_kernel<PutIntoBoth>", L, {3 * N * C + C + 2 * N, 2 * N * C});
   ledger.streams("elementwise_kernel<SumBoth>", 1, {3 * N * C, 2 * N * C});
   for (const char* kernel : {"attention_backward_kernel", "attention_backward_bf16_kernel"})
-    ledger.works(kernel, L, {8 * N * C + N * heads, 3 * N * C});
-  ledger.streams("combine_backward_kernel", L, {2 * (R + N) * C + 3 * R, (R + N) * C + R});
+    ledger.works(kernel, L, {5 * N * C + N * heads, 3 * N * C});
+  ledger.streams("combine_backward_kernel", L, {(2 * R + N) * C + 3 * R, (R + N) * C + R});
+  ledger.works("grouped_linear_backward_kernel", L, {N * C + 3 * N * C + 6 * C * C, N * C + 3 * C * C});
+  ledger.works("grouped_linear_backward_kernel", L, {2 * N * C + 2 * C * C + C, N * C + C * C + C});
+  ledger.works("grouped_linear_backward_kernel", 1, {N * C + N * V + 2 * V * C + V, N * C + V * C + V});
   ledger.works("grouped_linear_backward_kernel", L,
-               {R * C + 2 * R * H + 2 * E * C * H + E * C + E + 1, R * H + E * C * H + E * C});
+               {R * C + R * H + 2 * E * C * H + E * C + E + 1, R * H + E * C * H + E * C});
   ledger.works("grouped_linear_backward_kernel", L,
                {2 * R * H + N * C + R + 2 * E * H * C + E * H + E + 1, R * C + E * H * C + E * H});
   ledger.works("router_logits_backward_kernel", L,
                {2 * N * E + 2 * N * C + 4 * E * C + 2 * E, N * C + 2 * E * C + 2 * E});
-  ledger.streams("gather_backward_kernel", L, {R * C + R + N * C, N * C});
+  ledger.streams("gather_backward_kernel", L, {R * C + R, N * C});
   ledger.works("gating_backward_kernel", L, {7 * R, 2 * R});
   ledger.works("embedding_backward_kernel", 1, {N + N * C + symbols * C, symbols * C});
   ledger.works("embedding_backward_kernel", 1, {N + N * C + T * C, T * C});

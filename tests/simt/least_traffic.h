@@ -1,6 +1,7 @@
 #pragma once
 // The least that a training step's kernels can read and write: each operand once, each result once, and what
-// a result accumulates into once more. From shapes alone.
+// is added to once more: gradients of parameters, and those of activations to which something was written
+// before. From shapes alone.
 
 #include <cstdint>
 #include <map>
