@@ -10,8 +10,8 @@
 
 #include "core/cuda_memory.h"
 #include "core/device.h"
+#include "core/host_device.h"
 #include "core/parallel.h"
-#include "core/philox.h"
 
 namespace moe::kernels {
 

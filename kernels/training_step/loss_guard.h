@@ -10,7 +10,7 @@
 #include <cmath>
 #include <cstdint>
 
-#include "core/philox.h"  // MOE_HOST_DEVICE
+#include "core/host_device.h"
 
 namespace moe::kernels {
 
