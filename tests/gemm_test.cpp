@@ -1,12 +1,15 @@
 #include "kernels/gemm/gemm.h"
 
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <optional>
 #include <vector>
 
 #include "core/parallel.h"
 #include "core/philox.h"
+#include "kernels/gemm/parts.h"
 #include "tests/catch.h"
 
 namespace moe::kernels::cpu {
@@ -66,12 +69,13 @@ std::vector<T> make_bias(int64_t n) {
 // by at most (k + 2) eps times the sum of the magnitudes (Higham, Accuracy and Stability, section 3.1).
 template <class T>
 void check_product(int64_t m, int64_t n, int64_t k, bool a_transposed, bool b_transposed, bool with_bias,
-                   bool accumulate) {
-  CAPTURE(m, n, k, a_transposed, b_transposed, with_bias, accumulate);
+                   bool accumulate, const detail::InstructionSet& set = detail::instruction_sets().front()) {
+  CAPTURE(m, n, k, a_transposed, b_transposed, with_bias, accumulate, set.name);
   const Matrix<T> a(m, k, a_transposed, 0), b(k, n, b_transposed, 1), before(m, n, false, 2);
   const std::vector<T> bias = make_bias<T>(n);
   Matrix<T> c = before;
-  gemm(product(a, b, c, with_bias ? bias.data() : nullptr, accumulate));
+  const Gemm<T> p = product(a, b, c, with_bias ? bias.data() : nullptr, accumulate);
+  detail::gemm(std::span(&p, 1), set);
   int64_t wrong = 0, overwritten = 0;
   for (int64_t i = 0; i < m; ++i) {
     for (int64_t j = 0; j < n; ++j) {
@@ -133,6 +137,33 @@ TEMPLATE_TEST_CASE("gemm agrees with plain loops for every number of rows and co
   for (int64_t m = 1; m <= 26; ++m) check_product<TestType>(m, 20, 9, false, true, false, true);
   for (int64_t n = 1; n <= 70; ++n) check_product<TestType>(14, n, 9, false, true, true, false);
   for (int64_t k = 0; k <= 40; ++k) check_product<TestType>(14, 20, k, false, true, true, true);
+}
+
+// More than one where the build is for any processor: MOE_NATIVE off.
+TEMPLATE_TEST_CASE("gemm agrees with plain loops in every instruction set that runs here", "[gemm]", float,
+                   double) {
+  for (const detail::InstructionSet& set : detail::instruction_sets())
+    for (const bool a_transposed : {false, true})
+      for (const bool b_transposed : {false, true})
+        for (const auto& [m, n, k] :
+             {std::array<int64_t, 3>{1, 1, 1}, {13, 33, 7}, {5, 200, 600}, {150, 70, 70}}) {
+          check_product<TestType>(m, n, k, a_transposed, b_transposed, true, false, set);
+          check_product<TestType>(m, n, k, a_transposed, b_transposed, false, true, set);
+        }
+}
+
+TEMPLATE_TEST_CASE("gemm has the same bits in every instruction set that fuses", "[gemm]", float, double) {
+  const Matrix<TestType> a(37, 600, false, 0), b(600, 71, true, 1), before(37, 71, false, 2);
+  std::optional<Matrix<TestType>> first;
+  for (const detail::InstructionSet& set : detail::instruction_sets()) {
+    if (!set.fuses) continue;
+    CAPTURE(set.name);
+    Matrix<TestType> c = before;
+    const Gemm<TestType> p = product(a, b, c);
+    detail::gemm(std::span(&p, 1), set);
+    if (!first) first = c;
+    CHECK(same_rows(*first, 0, c));
+  }
 }
 
 TEMPLATE_TEST_CASE("gemm of no steps writes bias and what was there", "[gemm]", float, double) {

@@ -1,7 +1,10 @@
 #pragma once
 // The inner parts of the matrix product: vectors, the packing of panels, and the loop over k that computes
-// one tile of registers. Written in the vector extensions of GCC and Clang for the instruction set that is
-// compiled for (MOE_NATIVE); a processor that is not listed gets 16-byte vectors.
+// one tile of registers. Written in the vector extensions of GCC and Clang for the instruction set that the
+// source which includes this is compiled for, and for that source alone; a processor that is not listed gets
+// 16-byte vectors.
+//
+// The build lets the compiler fuse multiplication and addition here (kernels/CMakeLists.txt).
 
 #include <algorithm>
 #include <array>
@@ -10,6 +13,7 @@
 #include <utility>
 
 namespace moe::kernels::cpu::detail {
+namespace {
 
 #if defined(__AVX512F__)
 inline constexpr int kVectorBytes = 64, kVectorRegisters = 32;
@@ -25,7 +29,7 @@ inline constexpr int kVectorBytes = 16, kVectorRegisters = 16;
 inline constexpr int kRows = kVectorRegisters == 32 ? 12 : 6;
 
 template <class T>
-struct Tile {
+struct RegisterTile {
   typedef T Vector __attribute__((vector_size(kVectorBytes)));
   static constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(T));
   static constexpr int kColumns = 2 * kLanes;
@@ -37,8 +41,8 @@ template <class T>
 inline constexpr int kLineElements = 64 / static_cast<int>(sizeof(T));  // of a line of the cache
 
 template <class T>
-typename Tile<T>::Vector load(const T* p) {
-  typename Tile<T>::Vector v;
+typename RegisterTile<T>::Vector load(const T* p) {
+  typename RegisterTile<T>::Vector v;
   std::memcpy(&v, p, sizeof v);
   return v;
 }
@@ -69,8 +73,8 @@ template <int Step, class V, int... Lane>
 // behind them up to the width, which is whole vectors. Here element (l, i) is source[i*ld + l].
 template <class T>
 void pack_transposed(const T* source, int64_t ld, int64_t k, int64_t count, T* panel, int64_t width) {
-  using Vector = typename Tile<T>::Vector;
-  constexpr int lanes = Tile<T>::kLanes;
+  using Vector = typename RegisterTile<T>::Vector;
+  constexpr int lanes = RegisterTile<T>::kLanes;
   for (int64_t first = 0; first < count; first += lanes) {
     const int64_t valid = std::min<int64_t>(count - first, lanes);
     const T* from = source + first * ld;
@@ -93,8 +97,8 @@ void pack_transposed(const T* source, int64_t ld, int64_t k, int64_t count, T* p
 // row, as they lie in memory.
 template <class T>
 void pack_straight(const T* source, int64_t ld, int64_t k, int64_t columns, T* slivers) {
-  constexpr int64_t full = Tile<T>::kColumns;
-  const int64_t whole = columns / full * full, rest = columns - whole, width = Tile<T>::width(rest);
+  constexpr int64_t full = RegisterTile<T>::kColumns;
+  const int64_t whole = columns / full * full, rest = columns - whole, width = RegisterTile<T>::width(rest);
   for (int64_t l = 0; l < k; ++l, source += ld) {
     for (int64_t j = 0; j < whole; j += full)
       std::memcpy(slivers + j * k + l * full, source + j, full * sizeof(T));
@@ -123,8 +127,8 @@ struct TileOutput {
 // ahead when Transposed, else in the rows below, where the next tile begins.
 template <class T, int Rows, int Vectors, bool Transposed>
 void compute_tile(int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb, const TileOutput<T>& out) {
-  using Vector = typename Tile<T>::Vector;
-  constexpr int lanes = Tile<T>::kLanes;
+  using Vector = typename RegisterTile<T>::Vector;
+  constexpr int lanes = RegisterTile<T>::kLanes;
   Vector sum[Rows][Vectors] = {};
   // Three rows to a pointer: as many as one register of the stride can address beside it.
   constexpr int kPointers = (Rows + 2) / 3;
@@ -199,10 +203,11 @@ inline constexpr auto kTileFunctions = []<int... R>(std::integer_sequence<int, R
 template <class T>
 void run_tile(int64_t rows, bool a_transposed, int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb,
               const TileOutput<T>& out) {
-  const bool wide = out.columns > Tile<T>::kLanes;
+  const bool wide = out.columns > RegisterTile<T>::kLanes;
   const auto& functions = a_transposed ? (wide ? kTileFunctions<T, 2, true> : kTileFunctions<T, 1, true>)
                                        : (wide ? kTileFunctions<T, 2, false> : kTileFunctions<T, 1, false>);
   functions[static_cast<size_t>(rows - 1)](k, a, lda, b, ldb, out);
 }
 
+}  // namespace
 }  // namespace moe::kernels::cpu::detail

@@ -1,0 +1,50 @@
+#pragma once
+// Between the cutting of a product into parts (gemm_cpu.cpp) and their computation (multiply.h), which is
+// compiled for several instruction sets where the build is for any processor (MOE_NATIVE off), and chosen at
+// run time.
+
+#include <span>
+
+#include "kernels/gemm/gemm.h"
+
+namespace moe::kernels::cpu::detail {
+
+inline constexpr int64_t kBlock = 512;     // of k: what is packed at once
+inline constexpr int64_t kMostRows = 264;  // of a part
+inline constexpr int64_t kMostColumns = 128;
+// Of the largest tile of registers of any instruction set; others divide them.
+inline constexpr int64_t kTileRows = 12, kTileColumns = 32;
+
+inline constexpr int64_t kTurnedColumns = 4 * kTileRows;  // of C that are turned at once
+
+// Rows [i0, i1) and columns [j0, j1) of a product.
+template <class T>
+struct Part {
+  const Gemm<T>* product;
+  bool turned;  // A is packed and C turned around
+  int64_t i0, i1, j0, j1;
+};
+
+// The computation of a part, compiled for one instruction set. `memory` begins on a line of
+// the cache and has kBlock * kMostColumns elements, or (k + kTurnedColumns) * kTileColumns for what is
+// turned.
+struct InstructionSet {
+  const char* name;
+  bool fuses;  // multiplications with additions: all that do give the same bits
+  void (*multiply_floats)(const Part<float>&, float* memory);
+  void (*multiply_doubles)(const Part<double>&, double* memory);
+};
+
+extern const InstructionSet kBuildSet;  // what the build compiles everything for
+#ifdef MOE_CHOOSE_INSTRUCTION_SET
+extern const InstructionSet kAvx2Set, kAvx512Set;
+#endif
+
+// Those of this build that this processor has, the best first, which is what gemm takes.
+std::span<const InstructionSet> instruction_sets();
+
+// gemm, computed by one of them.
+template <class T>
+void gemm(std::span<const Gemm<T>> problems, const InstructionSet& set);
+
+}  // namespace moe::kernels::cpu::detail
