@@ -1,6 +1,7 @@
 #pragma once
-// The computation of a part of a product. For the sources that are compiled for one instruction set each, and
-// so all its own: nothing here may be shared with what is compiled for another.
+// The computation of a part of a product, for sources that are compiled for one instruction set each. All of
+// it has internal linkage: of an inline function the linker would keep one copy, perhaps one that this
+// processor cannot run.
 //
 // k goes in blocks of kBlock; a block of B is packed into slivers of a tile's width, which stay in the
 // second-level cache, and each of them meets all rows of A in tiles of registers (micro_kernel.h). A is read
