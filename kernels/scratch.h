@@ -12,19 +12,18 @@ namespace moe::kernels::cpu {
 template <class T>
 T* thread_scratch(int64_t n) {
   static constexpr std::align_val_t kLine{64};
-  struct Memory {
-    T* data = nullptr;
-    int64_t size = 0;
-    ~Memory() { operator delete[](data, kLine); }
+  struct Free {
+    void operator()(T* data) const { operator delete[](data, kLine); }
   };
-  thread_local Memory memory;
-  if (memory.size < n) {
-    operator delete[](memory.data, kLine);
-    memory = {};
-    memory.data = static_cast<T*>(operator new[](static_cast<size_t>(n) * sizeof(T), kLine));
-    memory.size = n;
+  thread_local std::unique_ptr<T[], Free> memory;
+  thread_local int64_t size = 0;
+  if (size < n) {
+    size = 0;
+    memory.reset();
+    memory.reset(static_cast<T*>(operator new[](static_cast<size_t>(n) * sizeof(T), kLine)));
+    size = n;
   }
-  return memory.data;
+  return memory.get();
 }
 
 }  // namespace moe::kernels::cpu

@@ -123,8 +123,8 @@ struct TileOutput {
 // of multiply-adds in the order of l, whatever the size of the tile. A(r, l) is a[r*lda + l], or a[l*lda + r]
 // when Transposed; B(l, j) is b[l*ldb + j].
 //
-// Memory is asked for before it is needed: first the lines of C, then in every step those of A, sixteen steps
-// ahead when Transposed, else in the rows below, where the next tile begins.
+// Memory is asked for before it is needed: the lines of C in the first steps, a row in each, and in every
+// step those of A, sixteen steps ahead when Transposed, else in the rows below, where the next tile begins.
 template <class T, int Rows, int Vectors, bool Transposed>
 void compute_tile(int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb, const TileOutput<T>& out) {
   using Vector = typename RegisterTile<T>::Vector;
