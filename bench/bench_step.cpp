@@ -125,8 +125,8 @@ Limits limits_of(Device device, int64_t parameters, int64_t product_size) {
 }
 
 void print(const char* what, const Spread& s, double floor) {
-  fmt::print("{:<20} {:8.2f} {:8.2f} {:8.2f}", what, 1e3 * s.least, 1e3 * s.median, 1e3 * s.most);
-  if (floor > 0) fmt::print("  floor {:7.2f}, ratio {:.2f}", 1e3 * floor, s.median / floor);
+  fmt::print("{:<20} {:8.3f} {:8.3f} {:8.3f}", what, 1e3 * s.least, 1e3 * s.median, 1e3 * s.most);
+  if (floor > 0) fmt::print("  floor {:7.3f}, ratio {:.2f}", 1e3 * floor, s.median / floor);
   fmt::print("\n");
 }
 
@@ -188,7 +188,7 @@ int bench(TrainOptions& o, int64_t steps, int64_t product_size) {
   const double eval_tokens =
       2 * static_cast<double>(o.training.eval_iters * o.training.batch_size * o.model.block_size);
   const double flops = forward_flops(o.model), products = 3 * tokens * flops / limits.flops_per_second;
-  fmt::print("{}; large products {:.1f} GFLOP/s; AdamW {:.2f} ms; a step's products {:.3f} GFLOP\n",
+  fmt::print("{}; large products {:.1f} GFLOP/s; AdamW {:.3f} ms; a step's products {:.3f} GFLOP\n",
              chosen.description, limits.flops_per_second * 1e-9, 1e3 * limits.adamw_seconds,
              3e-9 * tokens * flops);
   fmt::print("{:<20} {:>8} {:>8} {:>8}  of {} runs\n", "ms", "least", "median", "most", steps);

@@ -25,6 +25,17 @@ __device__ inline float group_max(float x) {
   return x;
 }
 
+// Of this lane and those before it in the warp. All lanes must call.
+template <class T>
+__device__ T sum_until_lane(T x) {
+#pragma unroll
+  for (unsigned offset = 1; offset < kWarp; offset *= 2) {
+    const T before = __shfl_up_sync(~0u, x, offset);
+    if (threadIdx.x % kWarp >= offset) x += before;
+  }
+  return x;
+}
+
 // Over a block of kThreads, a multiple of 32 up to 1024; every thread gets the result. All threads must call.
 template <int kThreads, class T>
 __device__ T block_sum(T x) {

@@ -1,15 +1,23 @@
 #pragma once
-// A tile of a matrix product, the core of kernels/grouped_linear, in three precisions of one interface.
+// A tile of a matrix product, the core of kernels/grouped_linear and of kernels/router_logits, in three
+// precisions and two sizes of one interface.
 //
-// A block of 256 threads owns a tile of 64 x 64 of C = A B: thread (x, y) of 16 x 16 its elements
-// rows 4y..4y+3, columns 4x..4x+3. The inner dimension is walked 16 at a time: a slice of each operand lies
-// in shared memory, twice, so that the next is fetched while the last is multiplied and one barrier a slice
-// suffices. Each element of a slice is fetched once from global memory.
+// A block of 256 threads owns a tile of kSide x kSide of C = A B. The inner dimension is walked in slices of
+// 16: a slice of each operand lies in shared memory, twice, so that the next is fetched while the last is
+// multiplied and one barrier a slice suffices. Each element of a slice is fetched once from global memory.
 //
-// Fp32Tile: an element's sum is one chain of fused multiply-adds in rising order of the inner index.
-// Tf32Tile, Bf16Tile: tensor cores. Operands are rounded when they are put into shared memory, sums are in
-// single precision. A warp owns 16 x 32 of C, and hands it to the owners above through shared memory at the
-// end.
+//   kSide = 64   one group of 256 threads walks through all slices
+//   kSide = 32   four groups of 64 threads, group g through the slices g, g + 4, g + 8 ..; the groups' sums
+//   are
+//                added up in order at the end. Where products are small, a GPU has more processors than there
+//                are large tiles, and what a tile takes is the time to walk: four times as many blocks, a
+//                quarter of the way for each.
+//
+// Fp32Tile: a group's sum for an element is one chain of fused multiply-adds in rising order of the inner
+// index; a thread's are 4 x 4 of C. Tf32Tile, Bf16Tile: tensor cores. Operands are rounded when they are put
+// into shared memory, sums are in single precision. A warp owns 16 x 32 of C.
+//
+// In the end each thread owns four neighbours in each of kOwnRows rows of C (each_row).
 
 #include "kernels/grid.cuh"
 #include "kernels/mma.h"
@@ -17,22 +25,52 @@
 
 namespace moe::kernels::cuda {
 
-inline constexpr int kTile = 64, kSlice = 16, kTileThreads = 256;
+inline constexpr int kSlice = 16, kTileThreads = 256;
 
-// An operand's share of a thread in a slice: four neighbouring elements (i, l).
+template <int kTileSide>
+struct TileShape {
+  static constexpr int kSide = kTileSide;
+  static constexpr int kGroups = kTileThreads * 16 / (kSide * kSide), kGroupThreads = kTileThreads / kGroups;
+  static constexpr int kLanes = kSide / 4;  // threads to a row of C, or of a slice [l][i]
+  static constexpr int kShares =
+      kSide * kSlice / 4 / kGroupThreads;  // fours of an operand's slice a thread fetches
+  static constexpr int kOwnRows = 4 / kGroups;
+  static_assert(kSide == 64 || kSide == 32);
+
+  static __device__ int group() { return static_cast<int>(threadIdx.x) / kGroupThreads; }
+  static __device__ int thread() { return static_cast<int>(threadIdx.x) % kGroupThreads; }  // of its group
+  // The first row that this thread owns in the end, and the first column.
+  static __device__ int own_row() { return kOwnRows * (static_cast<int>(threadIdx.x) / kLanes); }
+  static __device__ int own_column() { return 4 * (static_cast<int>(threadIdx.x) % kLanes); }
+};
+
+// Four neighbours of a slice that a thread fetches, the q-th of its kShares: (row, column .. column + 3) of
+// the slice as it is stored, [i][l] when the inner index runs along rows, else [l][i].
+struct Share {
+  int row, column;
+};
+template <class Shape, bool kAlongRows>
+__device__ Share share(int q) {
+  constexpr int kFours = kAlongRows ? kSlice / 4 : Shape::kLanes;
+  const int at = Shape::thread() + q * Shape::kGroupThreads;
+  return {at / kFours, 4 * (at % kFours)};
+}
+
+// Operands. fetch<Shape>(q, slice, v): this thread's share q of the slice that begins at inner index `slice`;
+// what does not exist is 0.
 //
-// InnerAlongRows: (i, l) = x[i * stride + l], thread t fetches l = 4(t % 4) .. +3 of i = t / 4.
-// InnerDownColumns: (i, l) = x[l * stride + i], thread t fetches i = 4(t % 16) .. +3 of l = t / 16.
-// What does not exist is 0.
+// InnerAlongRows: (i, l) = x[i * stride + l]. InnerDownColumns: (i, l) = x[l * stride + i].
 struct InnerAlongRows {
   static constexpr bool kAlongRows = true;
   const float* x;
   int64_t stride, rows, inner;  // i < rows, l < inner exist
   bool vectors;
 
-  __device__ void fetch(int64_t slice, float (&v)[4]) const {
-    const int64_t i = threadIdx.x / 4, l = slice + 4 * (threadIdx.x % 4);
-    load4(x + i * stride + l, i < rows ? inner - l : 0, vectors, v);
+  template <class Shape>
+  __device__ void fetch(int q, int64_t slice, float (&v)[4]) const {
+    const Share at = share<Shape, true>(q);
+    const int64_t l = slice + at.column;
+    load4(x + at.row * stride + l, at.row < rows ? inner - l : 0, vectors, v);
   }
 };
 
@@ -42,28 +80,36 @@ struct InnerDownColumns {
   int64_t stride, columns, inner;  // i < columns, l < inner exist
   bool vectors;
 
-  __device__ void fetch(int64_t slice, float (&v)[4]) const {
-    const int64_t l = slice + threadIdx.x / 16, i = 4 * (threadIdx.x % 16);
-    load4(x + l * stride + i, l < inner ? columns - i : 0, vectors, v);
+  template <class Shape>
+  __device__ void fetch(int q, int64_t slice, float (&v)[4]) const {
+    const Share at = share<Shape, false>(q);
+    const int64_t l = slice + at.row;
+    load4(x + l * stride + at.column, l < inner ? columns - at.column : 0, vectors, v);
   }
 };
 
 // The same of rows that lie anywhere, row i being x[of(i)].
-template <class Of>
+template <class Shape, class Of>
 struct GatheredAlongRows {
   static constexpr bool kAlongRows = true;
-  const float* row;  // this thread's
-  int64_t inner;     // 0 where its row does not exist
+  const float* row[Shape::kShares];  // this thread's
+  int64_t inner[Shape::kShares];     // 0 where its row does not exist
   bool vectors;
 
   __device__ GatheredAlongRows(const float* x, int64_t stride, int64_t rows, int64_t elements, bool aligned,
                                const Of& of)
-      : inner(threadIdx.x / 4 < rows ? elements : 0), vectors(aligned) {
-    row = x + (inner > 0 ? of(threadIdx.x / 4) : 0) * stride;
+      : vectors(aligned) {
+#pragma unroll
+    for (int q = 0; q < Shape::kShares; ++q) {
+      const int i = share<Shape, true>(q).row;
+      inner[q] = i < rows ? elements : 0;
+      row[q] = x + (i < rows ? of(i) : 0) * stride;
+    }
   }
-  __device__ void fetch(int64_t slice, float (&v)[4]) const {
-    const int64_t l = slice + 4 * (threadIdx.x % 4);
-    load4(row + l, inner - l, vectors, v);
+  template <class>
+  __device__ void fetch(int q, int64_t slice, float (&v)[4]) const {
+    const int64_t l = slice + share<Shape, true>(q).column;
+    load4(row[q] + l, inner[q] - l, vectors, v);
   }
 };
 
@@ -75,9 +121,11 @@ struct GatheredDownColumns {
   bool vectors;
   Of of;
 
-  __device__ void fetch(int64_t slice, float (&v)[4]) const {
-    const int64_t l = slice + threadIdx.x / 16, i = 4 * (threadIdx.x % 16);
-    load4(x + (l < inner ? of(l) : 0) * stride + i, l < inner ? columns - i : 0, vectors, v);
+  template <class Shape>
+  __device__ void fetch(int q, int64_t slice, float (&v)[4]) const {
+    const Share at = share<Shape, false>(q);
+    const int64_t l = slice + at.row;
+    load4(x + (l < inner ? of(l) : 0) * stride + at.column, l < inner ? columns - at.column : 0, vectors, v);
   }
 };
 
@@ -87,105 +135,139 @@ struct Combined {
   static constexpr bool kAlongRows = Operand::kAlongRows;
   Operand value, other;
 
-  __device__ void fetch(int64_t slice, float (&v)[4]) const {
-    value.fetch(slice, v);
+  template <class Shape>
+  __device__ void fetch(int q, int64_t slice, float (&v)[4]) const {
+    value.template fetch<Shape>(q, slice, v);
     float m[4];
-    other.fetch(slice, m);
+    other.template fetch<Shape>(q, slice, m);
 #pragma unroll
     for (int j = 0; j < 4; ++j) v[j] = With::of(v[j], m[j]);
   }
 };
 
-// Where a thread's four elements of a slice go when the slice is stored as [i][l] or as [l][i].
-__device__ inline int row_of_share(bool along_rows) {
-  return static_cast<int>(threadIdx.x) / (along_rows ? 4 : 16);
-}
-__device__ inline int column_of_share(bool along_rows) {
-  return 4 * (static_cast<int>(threadIdx.x) % (along_rows ? 4 : 16));
-}
-
-// Two slices of each operand.
-template <class Slice>
-struct Slices {
-  Slice a[2], b[2];
+// A block's shared memory: of each group two slices of each operand, and in the end its sums.
+template <class Shape, class Slice>
+union TileMemory {
+  struct Group {
+    Slice a[2], b[2];
+  } group[Shape::kGroups];
+  float sum[Shape::kGroups][Shape::kSide][Shape::kSide + 4];
 };
 
-struct Fp32Tile {
-  static constexpr int kPitch = kTile + 4;  // keeps 16-byte alignment
+// c += the groups' sums, to the threads that own them. put(sum) stores this thread's of its group's sums. All
+// threads of the block must call.
+template <class Shape, class Put>
+__device__ void add_up_groups(float (*sum)[Shape::kSide][Shape::kSide + 4], float (&c)[Shape::kOwnRows][4],
+                              Put put) {
+  __syncthreads();  // all have done with the slices, which lie in the same memory
+  put(sum[Shape::group()]);
+  __syncthreads();
+#pragma unroll
+  for (int i = 0; i < Shape::kOwnRows; ++i)
+#pragma unroll
+    for (int g = 0; g < Shape::kGroups; ++g) {
+      float of_group[4];
+      load4(&sum[g][Shape::own_row() + i][Shape::own_column()], 4, true, of_group);
+#pragma unroll
+      for (int j = 0; j < 4; ++j) c[i][j] += of_group[j];
+    }
+}
+
+template <int kTileSide>
+struct Fp32Tile : TileShape<kTileSide> {
+  using Shape = TileShape<kTileSide>;
+  static constexpr int kPitch = kTileSide + 4;  // keeps 16-byte alignment
   struct Slice {
     float at[kSlice][kPitch];  // [l][i]
   };
-  struct Memory {
-    Slices<Slice> slices;
-  };
+  using Memory = TileMemory<Shape, Slice>;
 
   template <bool kAlongRows>
-  static __device__ void put(const float (&v)[4], Slice& to) {
-    const int row = row_of_share(kAlongRows), column = column_of_share(kAlongRows);
+  static __device__ void put(const Share& at, const float (&v)[4], Slice& to) {
     if constexpr (kAlongRows) {
 #pragma unroll
-      for (int j = 0; j < 4; ++j) to.at[column + j][row] = v[j];
+      for (int j = 0; j < 4; ++j) to.at[at.column + j][at.row] = v[j];
     } else {
-      store4(&to.at[row][column], 4, true, v);
+      store4(&to.at[at.row][at.column], 4, true, v);
     }
+  }
+
+  // A thread's 4 x 4 of its group's sums begin here.
+  static __device__ int row() {
+    return 4 * (Shape::thread() / Shape::kLanes);
+  }
+  static __device__ int column() {
+    return 4 * (Shape::thread() % Shape::kLanes);
   }
 
   template <bool, bool>
-  static __device__ void multiply(const Slice& a, const Slice& b, float (&c)[4][4]) {
-    const int x = 4 * (threadIdx.x % 16), y = 4 * (threadIdx.x / 16);
+  static __device__ void multiply(const Slice& a, const Slice& b, float (&sum)[4][4]) {
+    const int x = column(), y = row();
 #pragma unroll
     for (int l = 0; l < kSlice; ++l) {
-      float row[4], column[4];
-      load4(&a.at[l][y], 4, true, row);
-      load4(&b.at[l][x], 4, true, column);
+      float left[4], right[4];
+      load4(&a.at[l][y], 4, true, left);
+      load4(&b.at[l][x], 4, true, right);
 #pragma unroll
       for (int i = 0; i < 4; ++i)
 #pragma unroll
-        for (int j = 0; j < 4; ++j) c[i][j] = fmaf(row[i], column[j], c[i][j]);
+        for (int j = 0; j < 4; ++j) sum[i][j] = fmaf(left[i], right[j], sum[i][j]);
     }
   }
 
-  static __device__ void hand_over(Memory&, float (&)[4][4]) {}
+  static __device__ void hand_over(Memory& memory, const float (&sum)[4][4], float (&c)[Shape::kOwnRows][4]) {
+    if constexpr (Shape::kGroups == 1) {  // they are the owners
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+#pragma unroll
+        for (int j = 0; j < 4; ++j) c[i][j] += sum[i][j];
+    } else {
+      add_up_groups<Shape>(memory.sum, c, [&](auto& to) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) store4(&to[row() + i][column()], 4, true, sum[i]);
+      });
+    }
+  }
 };
 
-// Where a thread stands among the tensor cores: warps 4 x 2 over the tile; within a warp the lanes' registers
-// as kernels/mma.h says. c[n][..] is the 16 x 8 part n of the warp's 16 x 32.
+// Where a thread stands among the tensor cores: warps over the tile of its group; within a warp the lanes'
+// registers as kernels/mma.h says. sum[n][..] is the 16 x 8 part n of the warp's 16 x 32.
+template <class Shape>
 struct TensorLane {
   int lane, g, t, row, column;
   __device__ TensorLane()
-      : lane(static_cast<int>(threadIdx.x) % kWarp),
+      : lane(Shape::thread() % kWarp),
         g(lane / 4),
         t(lane % 4),
-        row(static_cast<int>(threadIdx.x) / kWarp / 2 * 16),
-        column(static_cast<int>(threadIdx.x) / kWarp % 2 * 32) {}
+        row(Shape::thread() / kWarp / (Shape::kSide / 32) * 16),
+        column(Shape::thread() / kWarp % (Shape::kSide / 32) * 32) {}
 };
 
-// The warps' parts of C by way of shared memory to the threads that own 4 x 4 of it.
-__device__ inline void hand_over_tensor_tile(float (*shared)[kTile + 4], float (&c)[4][4]) {
-  const TensorLane at;
-  __syncthreads();  // all have done with the slices, which lie in the same memory
+// The warps' parts of C by way of shared memory to the threads that own them in the end.
+template <class Shape>
+__device__ void hand_over_tensor_tile(float (*memory)[Shape::kSide][Shape::kSide + 4],
+                                      const float (&sum)[4][4], float (&c)[Shape::kOwnRows][4]) {
+  const TensorLane<Shape> at;
+  add_up_groups<Shape>(memory, c, [&](auto& to) {
 #pragma unroll
-  for (int n = 0; n < 4; ++n)
+    for (int n = 0; n < 4; ++n)
 #pragma unroll
-    for (int i = 0; i < 4; ++i)
-      shared[at.row + at.g + i / 2 * 8][at.column + 8 * n + 2 * at.t + i % 2] = c[n][i];
-  __syncthreads();
-#pragma unroll
-  for (int i = 0; i < 4; ++i)
-    load4(&shared[4 * (threadIdx.x / 16) + i][4 * (threadIdx.x % 16)], 4, true, c[i]);
+      for (int i = 0; i < 4; ++i)
+        to[at.row + at.g + i / 2 * 8][at.column + 8 * n + 2 * at.t + i % 2] = sum[n][i];
+  });
 }
 
-struct Tf32Tile {
-  // [i][l], rows 20 apart, or [l][i], rows 72 apart: then the 32 elements of a fragment lie on 32 banks.
-  static constexpr int kAlongPitch = kSlice + 4, kDownPitch = kTile + 8;
+template <int kTileSide>
+struct Tf32Tile : TileShape<kTileSide> {
+  using Shape = TileShape<kTileSide>;
+  // [i][l], rows 20 apart, or [l][i], rows 72 or 40 apart: then the 32 elements of a fragment lie on 32
+  // banks.
+  static constexpr int kAlongPitch = kSlice + 4, kDownPitch = kTileSide + 8;
   struct Slice {
-    unsigned at[kTile * kAlongPitch];
+    unsigned at[kTileSide * kAlongPitch];
   };
-  static_assert(kSlice * kDownPitch <= kTile * kAlongPitch);
-  union Memory {
-    Slices<Slice> slices;
-    float c[kTile][kTile + 4];
-  };
+  static_assert(kSlice * kDownPitch <= kTileSide * kAlongPitch);
+  using Memory = TileMemory<Shape, Slice>;
 
   template <bool kAlongRows>
   static __device__ constexpr int place(int i, int l) {
@@ -193,15 +275,14 @@ struct Tf32Tile {
   }
 
   template <bool kAlongRows>
-  static __device__ void put(const float (&v)[4], Slice& to) {
-    const int row = row_of_share(kAlongRows), column = column_of_share(kAlongRows);
-    *reinterpret_cast<uint4*>(&to.at[row * (kAlongRows ? kAlongPitch : kDownPitch) + column]) =
+  static __device__ void put(const Share& at, const float (&v)[4], Slice& to) {
+    *reinterpret_cast<uint4*>(&to.at[at.row * (kAlongRows ? kAlongPitch : kDownPitch) + at.column]) =
         make_uint4(gpu::to_tf32(v[0]), gpu::to_tf32(v[1]), gpu::to_tf32(v[2]), gpu::to_tf32(v[3]));
   }
 
   template <bool kARows, bool kBRows>
-  static __device__ void multiply(const Slice& a, const Slice& b, float (&c)[4][4]) {
-    const TensorLane at;
+  static __device__ void multiply(const Slice& a, const Slice& b, float (&sum)[4][4]) {
+    const TensorLane<Shape> at;
     const int i = at.row + at.g;
 #pragma unroll
     for (int l = 0; l < kSlice; l += 8) {
@@ -212,34 +293,32 @@ struct Tf32Tile {
       for (int n = 0; n < 4; ++n) {
         const int j = at.column + 8 * n + at.g;
         const unsigned right[2] = {b.at[place<kBRows>(j, l + at.t)], b.at[place<kBRows>(j, l + at.t + 4)]};
-        gpu::mma_tf32(c[n], left, right);
+        gpu::mma_tf32(sum[n], left, right);
       }
     }
   }
 
-  static __device__ void hand_over(Memory& memory, float (&c)[4][4]) {
-    hand_over_tensor_tile(memory.c, c);
+  static __device__ void hand_over(Memory& memory, const float (&sum)[4][4], float (&c)[Shape::kOwnRows][4]) {
+    hand_over_tensor_tile<Shape>(memory.sum, sum, c);
   }
 };
 
-struct Bf16Tile {
-  // [i][l], rows 48 bytes apart, or [l][i], rows 144 bytes apart: then eight rows of 16 bytes lie on 32
+template <int kTileSide>
+struct Bf16Tile : TileShape<kTileSide> {
+  using Shape = TileShape<kTileSide>;
+  // [i][l], rows 48 bytes apart, or [l][i], rows 144 or 80 bytes apart: then eight rows of 16 bytes lie on 32
   // banks.
-  static constexpr int kAlongPitch = (kSlice + 8) / 2, kDownPitch = (kTile + 8) / 2;  // in pairs
+  static constexpr int kAlongPitch = (kSlice + 8) / 2, kDownPitch = (kTileSide + 8) / 2;  // in pairs
   struct alignas(16) Slice {
-    unsigned at[kTile * kAlongPitch];  // pairs of neighbours in a row
+    unsigned at[kTileSide * kAlongPitch];  // pairs of neighbours in a row
   };
-  static_assert(kSlice * kDownPitch <= kTile * kAlongPitch);
-  union Memory {
-    Slices<Slice> slices;
-    float c[kTile][kTile + 4];
-  };
+  static_assert(kSlice * kDownPitch <= kTileSide * kAlongPitch);
+  using Memory = TileMemory<Shape, Slice>;
 
   template <bool kAlongRows>
-  static __device__ void put(const float (&v)[4], Slice& to) {
-    const int row = row_of_share(kAlongRows), column = column_of_share(kAlongRows);
+  static __device__ void put(const Share& at, const float (&v)[4], Slice& to) {
     const unsigned low = gpu::bf16_pair(v[0], v[1]), high = gpu::bf16_pair(v[2], v[3]);
-    *reinterpret_cast<uint2*>(&to.at[row * (kAlongRows ? kAlongPitch : kDownPitch) + column / 2]) =
+    *reinterpret_cast<uint2*>(&to.at[at.row * (kAlongRows ? kAlongPitch : kDownPitch) + at.column / 2]) =
         make_uint2(low, high);
   }
 
@@ -255,8 +334,8 @@ struct Bf16Tile {
   }
 
   template <bool kARows, bool kBRows>
-  static __device__ void multiply(const Slice& a, const Slice& b, float (&c)[4][4]) {
-    const TensorLane at;
+  static __device__ void multiply(const Slice& a, const Slice& b, float (&sum)[4][4]) {
+    const TensorLane<Shape> at;
     const int r = at.lane % 8, odd = at.lane / 8 % 2 * 8, upper = at.lane / 16 * 8;
     unsigned left[4];
     if constexpr (kARows)
@@ -270,67 +349,82 @@ struct Bf16Tile {
         fragment<true>(b, at.column + 8 * n + r + upper, odd, right);
       else
         fragment<false>(b, at.column + 8 * n + upper, r + odd, right);
-      gpu::mma_bf16(c[n], left, {right[0], right[1]});
-      gpu::mma_bf16(c[n + 1], left, {right[2], right[3]});
+      gpu::mma_bf16(sum[n], left, {right[0], right[1]});
+      gpu::mma_bf16(sum[n + 1], left, {right[2], right[3]});
     }
   }
 
-  static __device__ void hand_over(Memory& memory, float (&c)[4][4]) {
-    hand_over_tensor_tile(memory.c, c);
+  static __device__ void hand_over(Memory& memory, const float (&sum)[4][4], float (&c)[Shape::kOwnRows][4]) {
+    hand_over_tensor_tile<Shape>(memory.sum, sum, c);
   }
 };
 
-// c = A B over inner indices 0 .. inner-1; c must be zero. seen(v) is called with each share of A that this
-// thread fetches, before any rounding. All threads of the block must call, once.
+// c += A B over inner indices 0 .. inner-1, of the elements that this thread owns. seen(v) is called with
+// each share of A that this thread fetches, before any rounding. All threads of the block must call; a second
+// time after a barrier.
 template <class Tile, class A, class B, class Seen>
 __device__ void multiply_tiles(const A& a, const B& b, int64_t inner, typename Tile::Memory& memory,
-                               float (&c)[4][4], Seen seen) {
-  Slices<typename Tile::Slice>& slices = memory.slices;
-  float next_a[4], next_b[4];
-  a.fetch(0, next_a);
-  b.fetch(0, next_b);
-  int use = 0;
-  for (int64_t slice = 0; slice < inner; slice += kSlice, use ^= 1) {
-    seen(next_a);
-    Tile::template put<A::kAlongRows>(next_a, slices.a[use]);
-    Tile::template put<B::kAlongRows>(next_b, slices.b[use]);
-    __syncthreads();
-    if (slice + kSlice < inner) {
-      a.fetch(slice + kSlice, next_a);
-      b.fetch(slice + kSlice, next_b);
+                               float (&c)[Tile::kOwnRows][4], Seen seen) {
+  using Shape = typename Tile::Shape;
+  constexpr int64_t kStep = kSlice * Shape::kGroups;
+  auto& slices = memory.group[Shape::group()];
+  const int64_t first = kSlice * Shape::group();
+  float next_a[Shape::kShares][4], next_b[Shape::kShares][4], sum[4][4] = {};
+  const auto fetch = [&](int64_t slice) {
+#pragma unroll
+    for (int q = 0; q < Shape::kShares; ++q) {
+      a.template fetch<Shape>(q, slice, next_a[q]);
+      b.template fetch<Shape>(q, slice, next_b[q]);
     }
-    Tile::template multiply<A::kAlongRows, B::kAlongRows>(slices.a[use], slices.b[use], c);
+  };
+  fetch(first);
+  int use = 0;
+  for (int64_t step = 0; step < inner; step += kStep, use ^= 1) {
+#pragma unroll
+    for (int q = 0; q < Shape::kShares; ++q) {
+      seen(next_a[q]);
+      Tile::template put<A::kAlongRows>(share<Shape, A::kAlongRows>(q), next_a[q], slices.a[use]);
+      Tile::template put<B::kAlongRows>(share<Shape, B::kAlongRows>(q), next_b[q], slices.b[use]);
+    }
+    __syncthreads();
+    if (step + kStep < inner) fetch(step + kStep + first);
+    Tile::template multiply<A::kAlongRows, B::kAlongRows>(slices.a[use], slices.b[use], sum);
   }
-  Tile::hand_over(memory, c);
+  Tile::hand_over(memory, sum, c);
 }
 
 struct Ignore {
   __device__ void operator()(const float (&)[4]) const {}
 };
 
-__device__ inline int64_t at_most_tile(int64_t n) {
-  return n < kTile ? n : kTile;
+template <int64_t kMost>
+__device__ int64_t at_most(int64_t n) {
+  return n < kMost ? n : kMost;
 }
 
-// store(i, j4, left, c) for each row of C that exists of this thread: row i of its four, row j of the tile's,
-// columns j4 .. j4+3, of which `left` exist.
-template <class Store>
+// store(i, row, column, left) for each row of C that exists of this thread: its i-th, columns column ..
+// column + 3, of which `left` exist.
+template <class Shape, class Store>
 __device__ void each_row(int64_t rows, int64_t columns, Store store) {
-  const int x = 4 * (threadIdx.x % 16), y = 4 * (threadIdx.x / 16);
+  const int x = Shape::own_column(), y = Shape::own_row();
 #pragma unroll
-  for (int i = 0; i < 4; ++i)
+  for (int i = 0; i < Shape::kOwnRows; ++i)
     if (y + i < rows && x < columns) store(i, y + i, x, columns - x);
 }
 
 // to[0..height) = or, with `add`, += the sums of an operand's columns, of which each thread has summed those
-// that it fetched down its columns: four columns, every 16th row. Added up over the 16 threads of a column in
-// a fixed tree. All threads of the block must call.
-__device__ inline void store_fetched_sums(float (&sum)[4], int64_t height, bool add, float* to) {
+// that it fetched down its columns: four columns, every (kTileThreads / kLanes)-th row. Added up over the
+// threads of a column in a fixed tree. All threads of the block must call.
+template <class Shape>
+__device__ void store_fetched_sums(float (&sum)[4], int64_t height, bool add, float* to) {
   constexpr int kWarps = kTileThreads / kWarp;
-  SHARED(partial, float[kWarps][kTile]);
+  SHARED(partial, float[kWarps][Shape::kSide]);
 #pragma unroll
-  for (int j = 0; j < 4; ++j) sum[j] += __shfl_xor_sync(~0u, sum[j], 16);
-  if (threadIdx.x % kWarp < 16) store4(&partial[threadIdx.x / kWarp][4 * (threadIdx.x % 16)], 4, true, sum);
+  for (int offset = kWarp / 2; offset >= Shape::kLanes; offset /= 2)
+#pragma unroll
+    for (int j = 0; j < 4; ++j) sum[j] += __shfl_xor_sync(~0u, sum[j], offset);
+  if (threadIdx.x % kWarp < Shape::kLanes)
+    store4(&partial[threadIdx.x / kWarp][Shape::own_column()], 4, true, sum);
   __syncthreads();
   if (threadIdx.x >= height) return;
   float total = 0;

@@ -31,7 +31,7 @@ done
 # The files side by side, one to a core. The objects are of no use, but a compiler cache needs them.
 objects=$(mktemp -d)
 trap 'rm -rf "$objects"' EXIT
-compile=("$nvcc" -std=c++20 -O3 -I. --Werror=all-warnings -Xcompiler=-Wall,-Wextra,-Werror -Xptxas=-v "${targets[@]}")
+compile=("$nvcc" -std=c++20 --fmad=false -O3 -I. --Werror=all-warnings -Xcompiler=-Wall,-Wextra,-Werror -Xptxas=-v "${targets[@]}")
 ! command -v ccache > /dev/null || compile=(ccache "${compile[@]}")
 export objects
 compile_one() { # COMMAND... FILE

@@ -34,14 +34,15 @@ inline Tensor token_batch(const ModelConfig& c, int64_t batch, int64_t length, i
   return t;
 }
 
-// Logits of an inference pass, copied out of the arena.
+// Logits of an inference pass on the model's device, copied out of the arena.
 inline std::vector<float> infer_logits(const MoeLm& model, const Tensor& tokens,
                                        ForwardOptions options = {}) {
-  Arena arena(Device::cpu);
+  const Device device = model.parameters().front().value.device();
+  Arena arena(device);
   Tape tape(arena, Mode::infer);
-  const LmOutput out = model.forward(tape, tokens, options);
-  const auto logits = out.logits.value().span<float>();
-  return {logits.begin(), logits.end()};
+  const LmOutput out = model.forward(tape, tokens.to(device), options);
+  const Tensor logits = out.logits.value().to(Device::cpu);
+  return {logits.span<float>().begin(), logits.span<float>().end()};
 }
 
 inline const Parameter& parameter(const MoeLm& model, const std::string& name) {

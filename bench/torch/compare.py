@@ -1,7 +1,8 @@
 """Times this program and its PyTorch twins in turns, and prints their ratios.
 
 Every round runs each program once, so that a busy moment of the machine meets all of them; a figure is the median of
-its rounds. A twin is given every number of threads up to the one asked for, and its best counts.
+its rounds. On the CPU a twin is given every number of threads up to the one asked for, and its best counts. On a GPU
+every precision is compared with the same one of the twins.
 """
 import argparse
 import json
@@ -26,8 +27,8 @@ def output(command, **environment):
     return done.stdout + done.stderr
 
 
-def ours(threads, steps):
-    text = output([ROOT / "build/bench/bench_step", "--device", "cpu", "--threads", threads, "--steps", steps])
+def ours(build, settings, steps):
+    text = output([build / "bench/bench_step", "--steps", steps, *settings])
     row = {line.split("  ")[0]: line for line in text.splitlines()}
 
     def median(name):
@@ -35,34 +36,64 @@ def ours(threads, steps):
 
     ratio = float(re.search(r"ratio ([\d.]+)", row["step"])[1])
     sequences = int(re.search(r"(\d+) sequences", text)[1])
-    made = output([ROOT / "generate", "--checkpoint", ROOT / "build/bench-model", "--tokens", 300, "--threads", threads])
+    made = output([program(build, "generate"), "--checkpoint", build / "bench-model", "--tokens", 300, *settings])
     return {"step": median("step"), "evaluation": median("evaluation") / sequences,
             "tokens": float(re.search(r"([\d.]+) tokens/s", made)[1]), "ratio to the floor": ratio}
 
 
-def twin(variant, threads, steps, *more):
-    text = output([sys.executable, HERE / "twin.py", variant, "--threads", threads, "--steps", steps, *more])
+def twin(variant, settings, steps, *more):
+    text = output([sys.executable, HERE / "twin.py", variant, "--steps", steps, *settings, *more])
     figures = json.loads(text[text.rindex("{"):text.rindex("}") + 1])
     return {"step": figures["step"], "evaluation": figures["evaluation"] / SEQUENCES,
             "tokens": figures["tokens_per_second"]}
 
 
-def train_model_to_generate_with():
-    folder = ROOT / "build/bench-model"
+def program(build, name):
+    """A build of its own folder for programs has them there, the release build in the root."""
+    own = build / "apps" / name
+    return own if own.exists() else ROOT / name
+
+
+def train_model_to_generate_with(build):
+    folder = build / "bench-model"
     if not (folder / "latest").exists():
-        text = ROOT / "build/bench-model.txt"
+        text = build / "bench-model.txt"
         text.write_text("".join(chr(33 + i * i % 65) for i in range(20000)))
-        output([ROOT / "train_moe", text, "--max-iters", 1, "--eval-iters", 1, "--no-report", "--out", folder])
+        output([program(build, "train_moe"), text, "--device", "cpu", "--max-iters", 1, "--eval-iters", 1, "--no-report",
+                "--out", folder])
 
 
 def best(rounds, figure):
-    """The best of the medians over a program's thread settings."""
-    medians = [statistics.median(r[figure] for r in runs) for runs in rounds.values()]
+    """The best of the medians over a program's settings."""
+    medians = [statistics.median(r[figure] for r in runs) for runs in rounds]
     return max(medians) if figure == "tokens" else min(medians)
+
+
+def compare(title, options, twins, own_settings, their_settings):
+    """Prints one table. A twin is run with each of its settings."""
+    mine = []
+    others = {name: [[] for _ in their_settings] for name in twins}
+    for _ in range(options.rounds):
+        mine.append(ours(options.build, own_settings, options.steps))
+        for name, more in twins.items():
+            for settings, runs in zip(their_settings, others[name]):
+                runs.append(twin(name.split(",")[0], settings, options.steps, *more))
+    title += f", medians of {options.rounds} round{'s'[:options.rounds > 1]}"
+    print(f"\n{title:<44}{'makemoe':>9}" + "".join(f"{'torch, ' + name:>28}" for name in twins))
+    for figure, what in FIGURES.items():
+        own = statistics.median(r[figure] for r in mine)
+        line = f"{what:<44}{own:9.2f}" if own >= 10 else f"{what:<44}{own:9.4f}"
+        for name in twins:
+            other = best(others[name], figure)
+            line += f"{other:15.2f} ({other / own if figure != 'tokens' else own / other:4.2f} times)"
+        print(line)
+    print(f"{'training step, times its floor':<44}{statistics.median(r['ratio to the floor'] for r in mine):9.2f}")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--build", type=Path, default=ROOT / "build", help="folder of the built programs")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=20, help="timed steps in a round")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="compare at 1 and at this many")
@@ -75,27 +106,17 @@ def main():
         print(f"{variant}: a recorded run of the original comes out within {deviation:.1e}")
         if deviation > 1e-6:
             sys.exit(f"twin.py {variant} is not the same model")
-    train_model_to_generate_with()
+    train_model_to_generate_with(options.build)
 
     twins = {"naive": (), "grouped": ()} | ({"grouped, compiled": ("--compile",)} if options.compile else {})
+    if options.device == "cuda":
+        for dtype in ("fp32", "tf32", "bf16"):
+            settings = ("--device", "cuda", "--dtype", dtype)
+            compare(dtype, options, twins, settings, [settings])
+        return
     for threads in sorted({1, options.threads}):
-        mine = []
-        others = {name: {t: [] for t in range(1, threads + 1)} for name in twins}
-        for _ in range(options.rounds):
-            mine.append(ours(threads, options.steps))
-            for name, more in twins.items():
-                for t, runs in others[name].items():
-                    runs.append(twin(name.split(",")[0], t, options.steps, *more))
-        print(f"\n{threads} thread{'s'[:threads > 1]}, medians of {options.rounds} rounds"
-              f"{'':14}makemoe" + "".join(f"{'torch, ' + name:>28}" for name in twins))
-        for figure, title in FIGURES.items():
-            own = statistics.median(r[figure] for r in mine)
-            line = f"{title:<44}{own:9.2f}"
-            for name in twins:
-                other = best(others[name], figure)
-                line += f"{other:15.2f} ({other / own if figure != 'tokens' else own / other:4.2f} times)"
-            print(line)
-        print(f"{'training step, times its floor':<44}{statistics.median(r['ratio to the floor'] for r in mine):9.2f}")
+        settings = [("--device", "cpu", "--threads", t) for t in range(1, threads + 1)]
+        compare(f"{threads} thread{'s'[:threads > 1]}", options, twins, settings[-1], settings)
 
 
 if __name__ == "__main__":

@@ -157,11 +157,11 @@ class Model(nn.Module):
         return F.cross_entropy(self(ids).flatten(0, 1), targets.flatten())
 
 
-def make(variant, config, dtype=torch.float32):
+def make(variant, config, dtype=torch.float32, device="cpu"):
     if variant == "naive":
-        model = Model(config, NaiveAttention, NaiveMoE).to(dtype)
+        model = Model(config, NaiveAttention, NaiveMoE).to(device, dtype)
         return model, torch.optim.AdamW(model.parameters(), lr=config.learning_rate)
-    model = Model(config, GroupedAttention, GroupedMoE).to(dtype)
+    model = Model(config, GroupedAttention, GroupedMoE).to(device, dtype)
     return model, torch.optim.AdamW(model.parameters(), lr=config.learning_rate, fused=True)
 
 
@@ -223,46 +223,58 @@ def check(variant, path):
 # --- times ------------------------------------------------------------------------------------------------------------
 
 
-def median_ms(runs, body):
+def seconds_of(device, body):
+    start = time.perf_counter()
     body()
-    times = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        body()
-        times.append(time.perf_counter() - start)
-    return 1e3 * sorted(times)[len(times) // 2]
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
 
 
-def measure(variant, config, steps, tokens, compiled):
+def median_ms(device, runs, body):
+    for _ in range(3):
+        seconds_of(device, body)
+    return 1e3 * sorted(seconds_of(device, body) for _ in range(runs))[runs // 2]
+
+
+def measure(variant, config, options):
+    device, steps = options.device, options.steps
+    torch.set_default_device(device)
+    torch.set_float32_matmul_precision("high" if options.dtype == "tf32" else "highest")
     torch.manual_seed(1337)
-    model, optimizer = make(variant, config)
-    loss_of = torch.compile(model.loss) if compiled else model.loss
+    model, optimizer = make(variant, config, device=device)
+    loss_of = torch.compile(model.loss) if options.compile else model.loss
     text = torch.randint(config.vocab_size, (100_000,))
+
+    def rounded():
+        return torch.autocast(device, torch.bfloat16, enabled=options.dtype == "bf16")
 
     def batch():
         at = torch.randint(len(text) - config.block_size, (config.batch_size,))
         window = at.unsqueeze(1) + torch.arange(config.block_size)
         return text[window], text[window + 1]
 
-    def step():
-        optimizer.zero_grad(set_to_none=True)
-        loss_of(*batch()).backward()
-        optimizer.step()
-
     def gradients():
         optimizer.zero_grad(set_to_none=True)
-        loss_of(*batch()).backward()
+        with rounded():
+            loss = loss_of(*batch())
+        loss.backward()
 
-    figures = {"step": median_ms(steps, step), "forward_backward": median_ms(steps, gradients)}
-    model.eval()
-    with torch.inference_mode():
-        figures["evaluation"] = median_ms(steps, lambda: model.loss(*batch()))
+    def step():
+        gradients()
+        optimizer.step()
+
+    def generate():
         ids = torch.zeros((1, 1), dtype=torch.long)
-        start = time.perf_counter()
-        for _ in range(tokens):  # past the window nothing of the last token's work can be used again
+        for _ in range(options.tokens):  # past the window nothing of the last token's work can be used again
             logits = model(ids[:, -config.block_size:])[:, -1]
             ids = torch.cat([ids, torch.multinomial(F.softmax(logits, dim=-1), 1)], dim=1)
-        figures["tokens_per_second"] = tokens / (time.perf_counter() - start)
+
+    figures = {"step": median_ms(device, steps, step), "forward_backward": median_ms(device, steps, gradients)}
+    model.eval()
+    with torch.inference_mode(), rounded():
+        figures["evaluation"] = median_ms(device, steps, lambda: model.loss(*batch()))
+        figures["tokens_per_second"] = options.tokens / seconds_of(device, generate)
     return figures
 
 
@@ -270,6 +282,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("variant", choices=("naive", "grouped"))
     parser.add_argument("--check", metavar="FILE", help="compare with a recorded run instead of measuring")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--dtype", choices=("fp32", "tf32", "bf16"), default="fp32", help="of products on a GPU")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--tokens", type=int, default=200)
@@ -279,8 +293,7 @@ def main():
     if options.check:
         print(json.dumps({"deviation": check(options.variant, options.check)}))
     else:
-        config = SimpleNamespace(**DEFAULTS)
-        print(json.dumps(measure(options.variant, config, options.steps, options.tokens, options.compile)))
+        print(json.dumps(measure(options.variant, SimpleNamespace(**DEFAULTS), options)))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@
 
 #include "kernels/dispatch_plan/dispatch_plan.h"
 #include "kernels/grid.cuh"
+#include "kernels/reduce.cuh"
 #include "kernels/scratch.cuh"
 
 namespace moe::kernels::cuda {
@@ -18,6 +19,7 @@ namespace {
 
 constexpr int kThreads = 1024, kWarps = kThreads / kWarp;
 constexpr int64_t kRun = 8192;
+constexpr int kBatch = 8;  // assignments that a lane reads before it looks at the first
 
 struct Plan {
   DispatchShape s;
@@ -26,10 +28,21 @@ struct Plan {
   int32_t *offsets, *assignment, *row, *count;
 
   __device__ int64_t end_of(int64_t run) const { return (run + 1) * kRun < R ? (run + 1) * kRun : R; }
-  // The lanes whose assignment base + lane, before `end`, has expert e.
-  __device__ unsigned lanes_of(int64_t base, int64_t end, int64_t e) const {
-    const int64_t a = base + threadIdx.x % kWarp;
-    return __ballot_sync(~0u, a < end && expert[a] == e);
+  // found(base, lanes) for every 32 assignments of the run, in order: the lanes whose assignment base + lane
+  // has expert e. All lanes of the warp must call.
+  template <class Found>
+  __device__ void each_of(int64_t run, int64_t e, Found found) const {
+    const int64_t end = end_of(run);
+    for (int64_t base = run * kRun; base < end; base += kBatch * kWarp) {
+      bool mine[kBatch];
+#pragma unroll
+      for (int i = 0; i < kBatch; ++i) {
+        const int64_t a = base + i * kWarp + threadIdx.x % kWarp;
+        mine[i] = a < end && expert[a] == e;
+      }
+#pragma unroll
+      for (int i = 0; i < kBatch; ++i) found(base + i * kWarp, __ballot_sync(~0u, mine[i]));
+    }
   }
 };
 
@@ -37,20 +50,24 @@ struct Plan {
 __device__ void count_run(const Plan& p, int64_t run, int32_t* counts) {
   for (int64_t e = threadIdx.x / kWarp; e < p.s.experts; e += kWarps) {
     int32_t sum = 0;
-    for (int64_t base = run * kRun; base < p.end_of(run); base += kWarp)
-      sum += __popc(p.lanes_of(base, p.end_of(run), e));
+    p.each_of(run, e, [&](int64_t, unsigned lanes) { sum += __popc(lanes); });
     if (threadIdx.x % kWarp == 0) counts[e] = sum;
   }
 }
 
-// offsets from count, by one thread: E is small.
+// offsets from count, by the first warp: a lane takes an expert.
 __device__ void set_offsets(const Plan& p) {
-  int32_t sum = 0;
-  p.offsets[0] = 0;
-  for (int64_t e = 0; e < p.s.experts; ++e) {
-    const int32_t all = p.count[e];
-    sum += p.s.capacity >= 0 && p.s.capacity < all ? static_cast<int32_t>(p.s.capacity) : all;
-    p.offsets[e + 1] = sum;
+  if (threadIdx.x >= kWarp) return;
+  if (threadIdx.x == 0) p.offsets[0] = 0;
+  int32_t before = 0;
+  for (int64_t base = 0; base < p.s.experts; base += kWarp) {
+    const int64_t e = base + threadIdx.x;
+    const int32_t all = e < p.s.experts ? p.count[e] : 0;
+    const int32_t until =
+        before +
+        sum_until_lane(p.s.capacity >= 0 && p.s.capacity < all ? static_cast<int32_t>(p.s.capacity) : all);
+    if (e < p.s.experts) p.offsets[e + 1] = until;
+    before = __shfl_sync(~0u, until, kWarp - 1);
   }
 }
 
@@ -61,15 +78,14 @@ __device__ void place_run(const Plan& p, int64_t run, const int32_t* before) {
   for (int64_t e = threadIdx.x / kWarp; e < p.s.experts; e += kWarps) {
     const int32_t last = p.offsets[e + 1];
     int32_t next = p.offsets[e] + (before ? before[e] : 0);
-    for (int64_t base = begin; base < end; base += kWarp) {
-      const unsigned mine = p.lanes_of(base, end, e);
-      if (mine >> lane & 1) {
-        const int32_t r = next + __popc(mine & ((1u << lane) - 1));
+    p.each_of(run, e, [&](int64_t base, unsigned lanes) {
+      if (lanes >> lane & 1) {
+        const int32_t r = next + __popc(lanes & ((1u << lane) - 1));
         p.row[base + lane] = r < last ? r : -1;
         if (r < last) p.assignment[r] = static_cast<int32_t>(base + lane);
       }
-      next += __popc(mine);
-    }
+      next += __popc(lanes);
+    });
   }
   // What no warp has claimed: rows behind the last expert's, and assignments of experts that do not exist.
   const int32_t kept = p.offsets[p.s.experts];
@@ -82,7 +98,7 @@ __device__ void place_run(const Plan& p, int64_t run, const int32_t* before) {
 __global__ void __launch_bounds__(kThreads) plan_one_run_kernel(Plan p) {
   count_run(p, 0, p.count);
   __syncthreads();
-  if (threadIdx.x == 0) set_offsets(p);
+  set_offsets(p);
   __syncthreads();
   place_run(p, 0, nullptr);
 }
@@ -104,7 +120,7 @@ __global__ void __launch_bounds__(kThreads) plan_scan_kernel(Plan p, int64_t run
     p.count[e] = sum;
   }
   __syncthreads();
-  if (threadIdx.x == 0) set_offsets(p);
+  set_offsets(p);
 }
 
 __global__ void __launch_bounds__(kThreads) plan_place_kernel(Plan p, const int32_t* before) {

@@ -1,25 +1,27 @@
-// Two launches for all experts, in tiles of 64 x 64 (kernels/tiles.cuh).
+// Two launches for all experts, in tiles of 64 x 64, or of 32 x 32 where there are few (kernels/tiles.cuh).
 //
-//   forward          y[r] = rows[r] W[e]^T + b[e]  a block owns 64 rows of one expert x 64 columns of y
-//   backward, two kinds of blocks side by side:
-//   input gradient   drows[r] = dh[r] W[e]         64 rows of one expert x 64 columns of drows
-//   weight gradient  dW[e] += dh^T rows            64 x 64 elements of one expert's dW, over all its rows;
-//                    db[e] += sum of dh            the blocks of the first columns own 64 elements of db too
+//   forward          y[r] = rows[r] W[e]^T + b[e]  a block owns one expert's rows of a tile x its columns of
+//   y backward, two kinds of blocks side by side: input gradient   drows[r] = dh[r] W[e]         a tile's
+//   rows of one expert x its columns of drows weight gradient  dW[e] += dh^T rows            a tile of one
+//   expert's dW, over all its rows;
+//                    db[e] += sum of dh            the blocks of the first columns own elements of db too
 //
 // How many rows an expert has is known on the device alone. The grid of the first two is fixed on the host:
-// rows / 64 tiles, and one more for each expert, since its last tile may not be full. Every block walks
-// through the offsets to find its tile; blocks behind the last one leave. In forward the rows that belong to
-// nobody are one more group, of which zeros are written; in the input gradient too where it is not added to.
+// rows / side tiles, and one more for each expert, since its last tile may not be full. The lanes of every
+// warp look through the offsets for its tile; blocks behind the last one leave. In forward the rows that
+// belong to nobody are one more group, of which zeros are written; in the input gradient too where it is not
+// added to.
 //
-// Reads: rows and dh once for every 64 columns of the result, a weight once for every 64 rows of its expert.
-// Neither gathered rows nor, with an epilogue, dh are ever stored: x is read through the assignment, and dy
-// and what forward kept become dh while they are fetched. A gathered x gets its gradient from drows by
-// gather's backward, a second launch: a token's rows lie in several tiles.
+// Reads: rows and dh once for every tile of columns of the result, a weight once for every tile of rows of
+// its expert. Neither gathered rows nor, with an epilogue, dh are ever stored: x is read through the
+// assignment, and dy and what forward kept become dh while they are fetched. A gathered x gets its gradient
+// from drows by gather's backward, a second launch: a token's rows lie in several tiles.
 
 #include "core/cuda_memory.h"
 #include "kernels/gather/gather.h"
 #include "kernels/grouped_linear/grouped_linear.h"
 #include "kernels/pointwise/pointwise.h"
+#include "kernels/reduce.cuh"
 #include "kernels/tiles.cuh"
 
 namespace moe::kernels::cuda {
@@ -35,24 +37,31 @@ struct RowTile {
 };
 
 // Tile `index` over all groups, groups first .. groups-1 being the experts and, with idle rows, the rows
-// behind them as group `experts`. count is 0 when there is no such tile.
+// behind them as group `experts`. count is 0 when there is no such tile. All lanes of a warp must call.
+template <int kSide>
 __device__ RowTile find_row_tile(const GroupedLinearShape& s, const int32_t* offsets, int64_t index,
                                  bool idle) {
-  for (int64_t e = 0; e < s.experts + idle; ++e) {
-    const int64_t begin = offset_of(s, offsets, e),
+  const int64_t groups = s.experts + idle;
+  for (int64_t base = 0; base < groups; base += kWarp) {
+    const int64_t e = base + threadIdx.x % kWarp;
+    const int64_t begin = e < groups ? offset_of(s, offsets, e) : s.rows,
                   end = e < s.experts ? offset_of(s, offsets, e + 1) : s.rows;
-    const int64_t tiles = (end - begin + kTile - 1) / kTile;
-    if (index < tiles) {
-      const int64_t first = begin + index * kTile;
-      return {e, first, end - first < kTile ? end - first : kTile};
+    const int64_t tiles = (end - begin + kSide - 1) / kSide;
+    const int64_t until = sum_until_lane(tiles);
+    const unsigned reached = __ballot_sync(~0u, index < until);
+    if (reached) {
+      const int lane = __ffs(static_cast<int>(reached)) - 1;
+      const int64_t first = __shfl_sync(~0u, begin + (index - until + tiles) * kSide, lane);
+      const int64_t left = __shfl_sync(~0u, end, lane) - first;
+      return {base + lane, first, left < kSide ? left : kSide};
     }
-    index -= tiles;
+    index -= __shfl_sync(~0u, until, kWarp - 1);
   }
   return {0, 0, 0};
 }
 
-int64_t row_tiles(const GroupedLinearShape& s, bool idle) {
-  return s.rows / kTile + s.experts + idle;
+unsigned row_tiles(const GroupedLinearShape& s, const int32_t* offsets, int side, bool idle) {
+  return offsets ? static_cast<unsigned>(s.rows / side + s.experts + idle) : blocks_for(s.rows, side);
 }
 
 // Whose row of x a row is, from the row `first` on.
@@ -63,12 +72,12 @@ struct TokenOf {
 };
 
 // Rows of x as operands, from the row `first` on.
-template <bool kGathered>
+template <class Shape, bool kGathered>
 __device__ auto rows_along(const GroupedRows& where, const float* x, int64_t first, int64_t in, int64_t count,
                            bool vectors) {
   if constexpr (kGathered)
-    return GatheredAlongRows<TokenOf>(x, in, count, in, vectors,
-                                      TokenOf{where.assignment + first, static_cast<int32_t>(where.topk)});
+    return GatheredAlongRows<Shape, TokenOf>(
+        x, in, count, in, vectors, TokenOf{where.assignment + first, static_cast<int32_t>(where.topk)});
   else
     return InnerAlongRows{x + first * in, in, count, in, vectors};
 }
@@ -95,17 +104,17 @@ template <class Tile, bool kGathered>
 __global__ void __launch_bounds__(kTileThreads) grouped_linear_forward_kernel(Forward f) {
   SHARED(memory, typename Tile::Memory);
   const GroupedLinearShape& s = f.s;
-  const RowTile tile = find_row_tile(s, f.where.offsets, blockIdx.x, true);
+  const RowTile tile = find_row_tile<Tile::kSide>(s, f.where.offsets, blockIdx.x, f.where.offsets != nullptr);
   if (tile.count == 0) return;  // of the whole block
-  const int64_t m = static_cast<int64_t>(blockIdx.y) * kTile, columns = at_most_tile(s.out - m);
+  const int64_t m = static_cast<int64_t>(blockIdx.y) * Tile::kSide, columns = at_most<Tile::kSide>(s.out - m);
   const bool idle = tile.expert == s.experts;
-  float c[4][4] = {};
+  float c[Tile::kOwnRows][4] = {};
   if (!idle)
     multiply_tiles<Tile>(
-        rows_along<kGathered>(f.where, f.x, tile.first, s.in, tile.count, f.vectors_in),
+        rows_along<typename Tile::Shape, kGathered>(f.where, f.x, tile.first, s.in, tile.count, f.vectors_in),
         InnerAlongRows{f.weight + (tile.expert * s.out + m) * s.in, s.in, columns, s.in, f.vectors_in}, s.in,
         memory, c, Ignore{});
-  each_row(tile.count, columns, [&](int i, int64_t row, int64_t column, int64_t left) {
+  each_row<typename Tile::Shape>(tile.count, columns, [&](int i, int64_t row, int64_t column, int64_t left) {
     float b[4] = {0, 0, 0, 0};
     if (f.bias && !idle) load4(f.bias + tile.expert * s.out + m + column, left, f.vectors_out, b);
 #pragma unroll
@@ -147,31 +156,33 @@ struct Backward {
   GroupedRows where;
   bool vectors_in, vectors_out;
   GroupedGradients<float> g;
-  Into<float> drows;                         // for gather's backward where rows are gathered, else dx
+  Into<float> drows;  // for gather's backward where rows are gathered, else dx
+  // Whether zeros are written to the rows that belong to nobody. Nobody reads them before gather's backward.
+  bool clears_idle_rows;
   unsigned row_blocks, in_tiles, out_tiles;  // tiles of rows, 0 without drows; of columns
 
   // Blocks of the first kind, and tiles of columns of the second: 1 for db alone.
   MOE_HOST_DEVICE unsigned of_rows() const { return row_blocks * in_tiles; }
   MOE_HOST_DEVICE unsigned column_tiles() const { return g.dweight && in_tiles > 0 ? in_tiles : 1; }
-  // Whether zeros are written to the rows that belong to nobody. Nobody reads them before gather's backward.
-  MOE_HOST_DEVICE bool clears_idle_rows() const { return where.offsets && !where.assignment && !drows.add; }
 };
 
 template <class Tile, bool kGathered, Epilogue kind>
 __device__ void input_gradient(const Backward& b, unsigned block, typename Tile::Memory& memory) {
   const GroupedLinearShape& s = b.s;
-  const RowTile tile = find_row_tile(s, b.where.offsets, block % b.row_blocks, b.clears_idle_rows());
+  const RowTile tile =
+      find_row_tile<Tile::kSide>(s, b.where.offsets, block % b.row_blocks, b.clears_idle_rows);
   if (tile.count == 0) return;
-  const int64_t k = static_cast<int64_t>(block / b.row_blocks) * kTile, columns = at_most_tile(s.in - k);
+  const int64_t k = static_cast<int64_t>(block / b.row_blocks) * Tile::kSide,
+                columns = at_most<Tile::kSide>(s.in - k);
   const int64_t at = tile.first * s.out;
-  float c[4][4] = {};
+  float c[Tile::kOwnRows][4] = {};
   if (tile.expert < s.experts)
     multiply_tiles<Tile>(
         gradient_operand<kind>(InnerAlongRows{b.g.dy + at, s.out, tile.count, s.out, b.vectors_out}, b.g.kept,
                                at),
         InnerDownColumns{b.g.weight + tile.expert * s.out * s.in + k, s.in, columns, s.out, b.vectors_in},
         s.out, memory, c, Ignore{});
-  each_row(tile.count, columns, [&](int i, int64_t row, int64_t column, int64_t left) {
+  each_row<typename Tile::Shape>(tile.count, columns, [&](int i, int64_t row, int64_t column, int64_t left) {
     put4(b.drows, (tile.first + row) * s.in + k + column, left, b.vectors_in, c[i]);
   });
 }
@@ -183,11 +194,11 @@ __device__ void weight_gradient(const Backward& b, unsigned block, typename Tile
   const int64_t e = block / column_tiles / b.out_tiles, first = offset_of(s, b.where.offsets, e),
                 rows = offset_of(s, b.where.offsets, e + 1) - first;
   if (rows == 0) return;
-  const int64_t k = static_cast<int64_t>(block % column_tiles) * kTile,
-                m = static_cast<int64_t>(block / column_tiles % b.out_tiles) * kTile;
-  const int64_t height = at_most_tile(s.out - m), columns = at_most_tile(s.in - k);
+  const int64_t k = static_cast<int64_t>(block % column_tiles) * Tile::kSide,
+                m = static_cast<int64_t>(block / column_tiles % b.out_tiles) * Tile::kSide;
+  const int64_t height = at_most<Tile::kSide>(s.out - m), columns = at_most<Tile::kSide>(s.in - k);
   const int64_t at = first * s.out + m;
-  float c[4][4] = {}, bias_sum[4] = {};
+  float c[Tile::kOwnRows][4] = {}, bias_sum[4] = {};
   multiply_tiles<Tile>(
       gradient_operand<kind>(InnerDownColumns{b.g.dy + at, s.out, height, rows, b.vectors_out}, b.g.kept, at),
       rows_down<kGathered>(b.where, b.g.x, first, k, s.in, columns, rows, b.vectors_in), rows, memory, c,
@@ -195,9 +206,10 @@ __device__ void weight_gradient(const Backward& b, unsigned block, typename Tile
 #pragma unroll
         for (int j = 0; j < 4; ++j) bias_sum[j] += dh[j];
       });
-  if (b.g.dbias && k == 0) store_fetched_sums(bias_sum, height, true, b.g.dbias + e * s.out + m);
+  if (b.g.dbias && k == 0)
+    store_fetched_sums<typename Tile::Shape>(bias_sum, height, true, b.g.dbias + e * s.out + m);
   if (!b.g.dweight) return;
-  each_row(height, columns, [&](int i, int64_t row, int64_t column, int64_t left) {
+  each_row<typename Tile::Shape>(height, columns, [&](int i, int64_t row, int64_t column, int64_t left) {
     add4(b.g.dweight + (e * s.out + m + row) * s.in + k + column, left, b.vectors_in, c[i]);
   });
 }
@@ -212,31 +224,41 @@ __global__ void __launch_bounds__(kTileThreads, 2) grouped_linear_backward_kerne
     weight_gradient<Tile, kGathered, kind>(b, blockIdx.x - b.of_rows(), memory);
 }
 
+// With fewer tiles of 64 x 64 than this, the GPUs of today have idle processors, and tiles of 32 x 32 are
+// faster.
+constexpr int64_t kEnoughTiles = 512;
+
+// with<Tile, kGathered>() for current_precision() and so many tiles of 64 x 64.
+template <class With>
+void with_tile(const GroupedRows& where, int64_t large_tiles, With with) {
+  const auto of = [&]<class Large, class Small>() {
+    const auto gathered = [&]<class Tile>() {
+      if (where.assignment)
+        with.template operator()<Tile, true>();
+      else
+        with.template operator()<Tile, false>();
+    };
+    if (large_tiles < kEnoughTiles)
+      gathered.template operator()<Small>();
+    else
+      gathered.template operator()<Large>();
+  };
+  switch (moe::cuda::usable_precision()) {
+    case Precision::fp32:
+      return of.template operator()<Fp32Tile<64>, Fp32Tile<32>>();
+    case Precision::tf32:
+      return of.template operator()<Tf32Tile<64>, Tf32Tile<32>>();
+    case Precision::bf16:
+      return of.template operator()<Bf16Tile<64>, Bf16Tile<32>>();
+  }
+}
+
 template <class Tile, bool kGathered, Epilogue kind>
-void backward(const Backward& b, Stream stream) {
+void launch_backward(const Backward& b, Stream stream) {
   const unsigned of_weights =
       b.g.dweight || b.g.dbias ? b.column_tiles() * b.out_tiles * static_cast<unsigned>(b.s.experts) : 0;
   gpu::launch<grouped_linear_backward_kernel<Tile, kGathered, kind>>(
       {b.of_rows() + of_weights, kTileThreads, 0, stream}, b);
-}
-
-// with<Tile, kGathered>() for the precision of current_precision().
-template <class With>
-void with_tile(const GroupedRows& where, With with) {
-  const auto of = [&]<class Tile>() {
-    if (where.assignment)
-      with.template operator()<Tile, true>();
-    else
-      with.template operator()<Tile, false>();
-  };
-  switch (moe::cuda::usable_precision()) {
-    case Precision::fp32:
-      return of.template operator()<Fp32Tile>();
-    case Precision::tf32:
-      return of.template operator()<Tf32Tile>();
-    case Precision::bf16:
-      return of.template operator()<Bf16Tile>();
-  }
 }
 
 }  // namespace
@@ -246,34 +268,44 @@ void grouped_linear_forward(GroupedLinearShape s, const GroupedRows& where, cons
                             Stream stream) {
   const Forward f{s, where, in_vectors(s.in, x, weight), in_vectors(s.out, bias, h, y), x, weight, bias,
                   h, y};
-  with_tile(where, [&]<class Tile, bool kGathered>() {
-    gpu::launch<grouped_linear_forward_kernel<Tile, kGathered>>(
-        {dim3(static_cast<unsigned>(row_tiles(s, true)), blocks_for(s.out, kTile)), kTileThreads, 0, stream},
-        f);
-  });
+  with_tile(where, int64_t{blocks_for(s.rows, 64)} * blocks_for(s.out, 64),
+            [&]<class Tile, bool kGathered>() {
+              gpu::launch<grouped_linear_forward_kernel<Tile, kGathered>>(
+                  {dim3(row_tiles(s, where.offsets, Tile::kSide, where.offsets != nullptr),
+                        blocks_for(s.out, Tile::kSide)),
+                   kTileThreads, 0, stream},
+                  f);
+            });
 }
 
 void grouped_linear_backward(GroupedLinearShape s, const GroupedRows& where, const GroupedGradients<float>& g,
                              float*, float*, float* drows, Stream stream) {
   const Into<float> to = where.assignment && g.dx ? Into<float>(drows, false) : g.dx;
-  Backward b{s,
-             where,
-             in_vectors(s.in, g.x, g.weight, to.to, g.dweight),
-             in_vectors(s.out, g.dy, g.kept),
-             g,
-             to,
-             0,
-             blocks_for(s.in, kTile),
-             blocks_for(s.out, kTile)};
-  if (to) b.row_blocks = static_cast<unsigned>(row_tiles(s, b.clears_idle_rows()));
-  with_tile(where, [&]<class Tile, bool kGathered>() {
+  const bool clears = where.offsets && !where.assignment && !to.add;
+  const bool vectors_in = in_vectors(s.in, g.x, g.weight, to.to, g.dweight),
+             vectors_out = in_vectors(s.out, g.dy, g.kept);
+  const int64_t large_tiles =
+      blocks_for(s.in, 64) *
+      ((to ? int64_t{blocks_for(s.rows, 64)} : 0) + (g.dweight ? s.experts * blocks_for(s.out, 64) : 0));
+  with_tile(where, large_tiles, [&]<class Tile, bool kGathered>() {
+    const unsigned row_blocks = to ? row_tiles(s, where.offsets, Tile::kSide, clears) : 0;
+    const Backward b{s,
+                     where,
+                     vectors_in,
+                     vectors_out,
+                     g,
+                     to,
+                     clears,
+                     row_blocks,
+                     blocks_for(s.in, Tile::kSide),
+                     blocks_for(s.out, Tile::kSide)};
     switch (s.epilogue) {
       case Epilogue::none:
-        return backward<Tile, kGathered, Epilogue::none>(b, stream);
+        return launch_backward<Tile, kGathered, Epilogue::none>(b, stream);
       case Epilogue::relu:
-        return backward<Tile, kGathered, Epilogue::relu>(b, stream);
+        return launch_backward<Tile, kGathered, Epilogue::relu>(b, stream);
       case Epilogue::silu:
-        return backward<Tile, kGathered, Epilogue::silu>(b, stream);
+        return launch_backward<Tile, kGathered, Epilogue::silu>(b, stream);
     }
   });
   if (where.assignment && g.dx)

@@ -19,7 +19,8 @@ namespace moe::kernels::cuda::normalize {
 
 inline constexpr int kWarps = 4, kThreads = kWarps * kWarp;
 // In backward a block takes at least kRun rows, and there are at most kRuns blocks.
-inline constexpr int64_t kRun = 64, kRuns = 256;
+inline constexpr int64_t kRun = kWarps, kRuns = 256;
+inline constexpr int kPartialRows = 8;        // that a block adds up side by side
 inline constexpr int64_t kPiece = 4 * kWarp;  // columns a warp reads at once
 inline constexpr int kReadAgain = 0;          // pieces in registers: none
 
@@ -196,17 +197,25 @@ __global__ void __launch_bounds__(kThreads, 2)
     }
 }
 
-// A thread owns one element of dgain or dbias.
-static __global__ void __launch_bounds__(kThreads)
+// A block owns 32 elements of dgain and dbias. A warp adds up every kPartialRows-th block's sums of them, the
+// first one then those of the warps.
+static __global__ void __launch_bounds__(kPartialRows* kWarp)
     add_partial_kernel(int64_t blocks, int64_t dim, const float* partial, float* dgain, float* dbias) {
-  const int64_t i = global_thread();
-  if (i >= 2 * dim) return;
+  SHARED(sums, float[kPartialRows][kWarp]);
+  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * kWarp + lane;
   float* const out = i < dim ? dgain : dbias;
-  if (!out) return;
   float sum = 0;
+  if (i < 2 * dim && out)
 #pragma unroll 8
-  for (int64_t b = 0; b < blocks; ++b) sum += partial[b * 2 * dim + i];
-  out[i < dim ? i : i - dim] += sum;
+    for (int64_t b = warp; b < blocks; b += kPartialRows) sum += partial[b * 2 * dim + i];
+  sums[warp][lane] = sum;
+  __syncthreads();
+  if (warp > 0 || i >= 2 * dim || !out) return;
+  float total = 0;
+#pragma unroll
+  for (int w = 0; w < kPartialRows; ++w) total += sums[w][lane];
+  out[i < dim ? i : i - dim] += total;
 }
 
 template <class Gradient>
@@ -265,8 +274,8 @@ void backward(const Backward<Gradient>& a, float* dgain, float* dbias, Stream st
       float* const partial = scratch<float>(2 * blocks * s.dim, stream);
       gpu::launch<layer_norm_backward_kernel<kPieces, Gradient>>({blocks, kThreads, 0, stream}, a, run,
                                                                  partial);
-      gpu::launch<add_partial_kernel>({blocks_for(2 * s.dim, kThreads), kThreads, 0, stream}, int64_t{blocks},
-                                      s.dim, partial, dgain, dbias);
+      gpu::launch<add_partial_kernel>({blocks_for(2 * s.dim, kWarp), kPartialRows * kWarp, 0, stream},
+                                      int64_t{blocks}, s.dim, partial, dgain, dbias);
     }
   });
 }

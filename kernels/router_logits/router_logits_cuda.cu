@@ -1,13 +1,13 @@
-// One launch each way, in fp32 tiles of 64 x 64 (kernels/tiles.cuh).
+// One launch each way, in fp32 tiles of 32 x 32 (kernels/tiles.cuh): experts are few.
 //
-//   forward      a block owns 64 tokens x 64 experts of one of the projections
+//   forward      a block owns 32 tokens x 32 experts of one of the projections
 //   backward, two kinds of blocks side by side:
-//   dx           64 tokens x 64 channels: first what the second projection gives, then the first
-//   dweight      64 experts x 64 channels of one projection, over a run of tokens; the blocks of the first
-//                channels own 64 elements of dbias too. With several runs each writes its sums, and
+//   dx           32 tokens x 32 channels: first what the second projection gives, then the first
+//   dweight      32 experts x 32 channels of one projection, over a run of tokens; the blocks of the first
+//                channels own 32 elements of dbias too. With several runs each writes its sums, and
 //                column_sums.cuh adds them up in order.
 //
-// x is read once for every 64 experts; in backward dlogits once for every 64 channels.
+// x is read once for every 32 experts; in backward dlogits once for every 32 channels.
 
 #include "core/philox.h"
 #include "kernels/column_sums.cuh"
@@ -17,7 +17,8 @@
 namespace moe::kernels::cuda {
 namespace {
 
-constexpr int64_t kTokenRun = 2048;  // tokens a block of dweight walks through
+using Tile = Fp32Tile<32>;
+constexpr int64_t kTokenRun = 1024;  // tokens a block of dweight walks through
 
 struct Forward {
   RouterLogitsShape s;
@@ -28,19 +29,20 @@ struct Forward {
 };
 
 __global__ void __launch_bounds__(kTileThreads) router_logits_forward_kernel(Forward f) {
-  SHARED(memory, Fp32Tile::Memory);
+  SHARED(memory, Tile::Memory);
   const RouterLogitsShape& s = f.s;
   const bool second = blockIdx.z > 0;
   const float *const weight = second ? f.w.weight[1] : f.w.weight[0], *const bias =
                                                                           second ? f.w.bias[1] : f.w.bias[0];
   float* const logits = second ? f.logits[1] : f.logits[0];
-  const int64_t n = static_cast<int64_t>(blockIdx.x) * kTile, e = static_cast<int64_t>(blockIdx.y) * kTile;
-  const int64_t rows = at_most_tile(s.tokens - n), columns = at_most_tile(s.experts - e);
-  float c[4][4] = {};
-  multiply_tiles<Fp32Tile>(InnerAlongRows{f.x + n * s.dim, s.dim, rows, s.dim, f.vectors_in},
-                           InnerAlongRows{weight + e * s.dim, s.dim, columns, s.dim, f.vectors_in}, s.dim,
-                           memory, c, Ignore{});
-  each_row(rows, columns, [&](int i, int64_t row, int64_t column, int64_t left) {
+  const int64_t n = static_cast<int64_t>(blockIdx.x) * Tile::kSide,
+                e = static_cast<int64_t>(blockIdx.y) * Tile::kSide;
+  const int64_t rows = at_most<Tile::kSide>(s.tokens - n), columns = at_most<Tile::kSide>(s.experts - e);
+  float c[Tile::kOwnRows][4] = {};
+  multiply_tiles<Tile>(InnerAlongRows{f.x + n * s.dim, s.dim, rows, s.dim, f.vectors_in},
+                       InnerAlongRows{weight + e * s.dim, s.dim, columns, s.dim, f.vectors_in}, s.dim, memory,
+                       c, Ignore{});
+  each_row<Tile::Shape>(rows, columns, [&](int i, int64_t row, int64_t column, int64_t left) {
     float b[4] = {0, 0, 0, 0};
     if (bias) load4(bias + e + column, left, f.vectors_out, b);
 #pragma unroll
@@ -61,28 +63,27 @@ struct Backward {
   MOE_HOST_DEVICE unsigned of_rows() const { return g.dx ? row_tiles * in_tiles : 0; }  // blocks for dx
 };
 
-__device__ void input_gradient(const Backward& b, unsigned block, Fp32Tile::Memory& memory) {
+__device__ void input_gradient(const Backward& b, unsigned block, Tile::Memory& memory) {
   const RouterLogitsShape& s = b.s;
-  const int64_t n = static_cast<int64_t>(block % b.row_tiles) * kTile,
-                k = static_cast<int64_t>(block / b.row_tiles) * kTile;
-  const int64_t rows = at_most_tile(s.tokens - n), columns = at_most_tile(s.dim - k);
-  float c[4][4] = {};
+  const int64_t n = static_cast<int64_t>(block % b.row_tiles) * Tile::kSide,
+                k = static_cast<int64_t>(block / b.row_tiles) * Tile::kSide;
+  const int64_t rows = at_most<Tile::kSide>(s.tokens - n), columns = at_most<Tile::kSide>(s.dim - k);
+  float c[Tile::kOwnRows][4] = {};
   const auto add = [&](const float* dlogits, const float* weight) {
     if (!dlogits) return;
     __syncthreads();  // all have done with the product before
-    multiply_tiles<Fp32Tile>(
-        InnerAlongRows{dlogits + n * s.experts, s.experts, rows, s.experts, b.vectors_out},
-        InnerDownColumns{weight + k, s.dim, columns, s.experts, b.vectors_in}, s.experts, memory, c,
-        Ignore{});
+    multiply_tiles<Tile>(InnerAlongRows{dlogits + n * s.experts, s.experts, rows, s.experts, b.vectors_out},
+                         InnerDownColumns{weight + k, s.dim, columns, s.experts, b.vectors_in}, s.experts,
+                         memory, c, Ignore{});
   };
   if (s.count > 1) add(b.g.dlogits[1], b.w.weight[1]);
   add(b.g.dlogits[0], b.w.weight[0]);
-  each_row(rows, columns, [&](int i, int64_t row, int64_t column, int64_t left) {
+  each_row<Tile::Shape>(rows, columns, [&](int i, int64_t row, int64_t column, int64_t left) {
     add4(b.g.dx + (n + row) * s.dim + k + column, left, b.vectors_in, c[i]);
   });
 }
 
-__device__ void weight_gradient(const Backward& b, unsigned block, Fp32Tile::Memory& memory) {
+__device__ void weight_gradient(const Backward& b, unsigned block, Tile::Memory& memory) {
   const RouterLogitsShape& s = b.s;
   const unsigned tile = block % (b.in_tiles * b.out_tiles), of = block / (b.in_tiles * b.out_tiles);
   const unsigned run = of % b.runs;
@@ -93,21 +94,21 @@ __device__ void weight_gradient(const Backward& b, unsigned block, Fp32Tile::Mem
       add ? (second ? b.g.dweight[1] : b.g.dweight[0]) : b.partial_weight + int64_t{of} * s.experts * s.dim;
   float* const dbias =
       add ? (second ? b.g.dbias[1] : b.g.dbias[0]) : b.partial_bias + int64_t{of} * s.experts;
-  const int64_t k = static_cast<int64_t>(tile % b.in_tiles) * kTile,
-                e = static_cast<int64_t>(tile / b.in_tiles) * kTile, first = run * kTokenRun;
-  const int64_t height = at_most_tile(s.experts - e), columns = at_most_tile(s.dim - k);
+  const int64_t k = static_cast<int64_t>(tile % b.in_tiles) * Tile::kSide,
+                e = static_cast<int64_t>(tile / b.in_tiles) * Tile::kSide, first = run * kTokenRun;
+  const int64_t height = at_most<Tile::kSide>(s.experts - e), columns = at_most<Tile::kSide>(s.dim - k);
   const int64_t tokens = s.tokens - first < kTokenRun ? s.tokens - first : kTokenRun;
-  float c[4][4] = {}, bias_sum[4] = {};
-  multiply_tiles<Fp32Tile>(
+  float c[Tile::kOwnRows][4] = {}, bias_sum[4] = {};
+  multiply_tiles<Tile>(
       InnerDownColumns{dlogits + first * s.experts + e, s.experts, height, tokens, b.vectors_out},
       InnerDownColumns{b.x + first * s.dim + k, s.dim, columns, tokens, b.vectors_in}, tokens, memory, c,
       [&](const float(&d)[4]) {
 #pragma unroll
         for (int j = 0; j < 4; ++j) bias_sum[j] += d[j];
       });
-  if (dbias && k == 0) store_fetched_sums(bias_sum, height, add, dbias + e);
+  if (dbias && k == 0) store_fetched_sums<Tile::Shape>(bias_sum, height, add, dbias + e);
   if (!dweight) return;
-  each_row(height, columns, [&](int i, int64_t row, int64_t column, int64_t left) {
+  each_row<Tile::Shape>(height, columns, [&](int i, int64_t row, int64_t column, int64_t left) {
     float* const to = dweight + (e + row) * s.dim + k + column;
     if (add)
       add4(to, left, b.vectors_in, c[i]);
@@ -117,7 +118,7 @@ __device__ void weight_gradient(const Backward& b, unsigned block, Fp32Tile::Mem
 }
 
 __global__ void __launch_bounds__(kTileThreads) router_logits_backward_kernel(Backward b) {
-  SHARED(memory, Fp32Tile::Memory);
+  SHARED(memory, Tile::Memory);
   if (blockIdx.x < b.of_rows())
     input_gradient(b, blockIdx.x, memory);
   else
@@ -135,7 +136,8 @@ void router_logits_forward(RouterLogitsShape s, const float* x, const RouterWeig
                   w,
                   {logits, noise_logits}};
   gpu::launch<router_logits_forward_kernel>(
-      {dim3(blocks_for(s.tokens, kTile), blocks_for(s.experts, kTile), static_cast<unsigned>(s.count)),
+      {dim3(blocks_for(s.tokens, Tile::kSide), blocks_for(s.experts, Tile::kSide),
+            static_cast<unsigned>(s.count)),
        kTileThreads, 0, stream},
       f);
 }
@@ -148,9 +150,9 @@ void router_logits_backward(RouterLogitsShape s, const float* x, const RouterWei
              x,
              w,
              g,
-             blocks_for(s.tokens, kTile),
-             blocks_for(s.dim, kTile),
-             blocks_for(s.experts, kTile),
+             blocks_for(s.tokens, Tile::kSide),
+             blocks_for(s.dim, Tile::kSide),
+             blocks_for(s.experts, Tile::kSide),
              blocks_for(s.tokens, kTokenRun),
              nullptr,
              nullptr};
