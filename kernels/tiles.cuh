@@ -56,77 +56,101 @@ __device__ Share share(int q) {
   return {at / kFours, 4 * (at % kFours)};
 }
 
-// Operands. fetch<Shape>(q, slice, v): this thread's share q of the slice that begins at inner index `slice`;
-// what does not exist is 0.
-//
-// InnerAlongRows: (i, l) = x[i * stride + l]. InnerDownColumns: (i, l) = x[l * stride + i].
-struct InnerAlongRows {
-  static constexpr bool kAlongRows = true;
-  const float* x;
-  int64_t stride, rows, inner;  // i < rows, l < inner exist
-  bool vectors;
+// Four neighbours of a row of which `left` exist: all of them or none, when rows lie on 16 bytes.
+__device__ inline void fetch4(const float* p, int left, bool vectors, float (&v)[4]) {
+  if (vectors)
+    load4(p, left > 0 ? 4 : 0, true, v);
+  else
+    load4(p, left, false, v);
+}
 
-  template <class Shape>
-  __device__ void fetch(int q, int64_t slice, float (&v)[4]) const {
-    const Share at = share<Shape, true>(q);
-    const int64_t l = slice + at.column;
-    load4(x + at.row * stride + l, at.row < rows ? inner - l : 0, vectors, v);
+// Operands, as a thread sees them. fetch(q, slice, v): this thread's share q of the slice that begins at
+// inner index `slice`; what does not exist is 0.
+//
+// InnerAlongRows: (i, l) = x[i * stride + l]; i < rows, l < inner exist.
+template <class Shape>
+class InnerAlongRows {
+ public:
+  static constexpr bool kAlongRows = true;
+  __device__ InnerAlongRows(const float* x, int64_t stride, int rows, int inner, bool vectors)
+      : InnerAlongRows(rows, inner, vectors, [&](int i) { return x + i * stride; }) {}
+
+  __device__ void fetch(int q, int slice, float (&v)[4]) const {
+    fetch4(at_[q] + slice, left_[q] - slice, vectors_, v);
   }
+
+ protected:
+  template <class RowAt>
+  __device__ InnerAlongRows(int rows, int inner, bool vectors, RowAt row_at) : vectors_(vectors) {
+#pragma unroll
+    for (int q = 0; q < Shape::kShares; ++q) {
+      const Share at = share<Shape, true>(q);
+      const bool exists = at.row < rows;
+      at_[q] = row_at(exists ? at.row : 0) + at.column;
+      left_[q] = exists ? inner - at.column : 0;
+    }
+  }
+
+ private:
+  const float* at_[Shape::kShares];
+  int left_[Shape::kShares];  // from there on
+  bool vectors_;
 };
 
-struct InnerDownColumns {
+// InnerDownColumns: (i, l) = x[l * stride + i]; i < columns, l < inner exist.
+template <class Shape>
+class InnerDownColumns {
+ public:
   static constexpr bool kAlongRows = false;
-  const float* x;
-  int64_t stride, columns, inner;  // i < columns, l < inner exist
-  bool vectors;
+  __device__ InnerDownColumns(const float* x, int64_t stride, int columns, int inner, bool vectors)
+      : x_(x + share<Shape, false>(0).column),
+        stride_(stride),
+        columns_(columns - share<Shape, false>(0).column),
+        inner_(inner),
+        vectors_(vectors) {}
 
-  template <class Shape>
-  __device__ void fetch(int q, int64_t slice, float (&v)[4]) const {
-    const Share at = share<Shape, false>(q);
-    const int64_t l = slice + at.row;
-    load4(x + l * stride + at.column, l < inner ? columns - at.column : 0, vectors, v);
+  __device__ void fetch(int q, int slice, float (&v)[4]) const {
+    fetch(
+        q, slice, [](int l) { return l; }, v);
   }
+
+ protected:
+  // Row l being x[of(l)].
+  template <class Of>
+  __device__ void fetch(int q, int slice, const Of& of, float (&v)[4]) const {
+    const int l = slice + share<Shape, false>(q).row;
+    const bool exists = l < inner_;
+    fetch4(x_ + (exists ? of(l) : 0) * stride_, exists ? columns_ : 0, vectors_, v);
+  }
+
+ private:
+  const float* x_;
+  int64_t stride_;
+  int columns_, inner_;
+  bool vectors_;
 };
 
 // The same of rows that lie anywhere, row i being x[of(i)].
 template <class Shape, class Of>
-struct GatheredAlongRows {
-  static constexpr bool kAlongRows = true;
-  const float* row[Shape::kShares];  // this thread's
-  int64_t inner[Shape::kShares];     // 0 where its row does not exist
-  bool vectors;
-
-  __device__ GatheredAlongRows(const float* x, int64_t stride, int64_t rows, int64_t elements, bool aligned,
+struct GatheredAlongRows : InnerAlongRows<Shape> {
+  __device__ GatheredAlongRows(const float* x, int64_t stride, int rows, int inner, bool vectors,
                                const Of& of)
-      : vectors(aligned) {
-#pragma unroll
-    for (int q = 0; q < Shape::kShares; ++q) {
-      const int i = share<Shape, true>(q).row;
-      inner[q] = i < rows ? elements : 0;
-      row[q] = x + (i < rows ? of(i) : 0) * stride;
-    }
-  }
-  template <class>
-  __device__ void fetch(int q, int64_t slice, float (&v)[4]) const {
-    const int64_t l = slice + share<Shape, true>(q).column;
-    load4(row[q] + l, inner[q] - l, vectors, v);
-  }
+      : InnerAlongRows<Shape>(rows, inner, vectors, [&](int i) { return x + of(i) * stride; }) {}
 };
 
-template <class Of>
-struct GatheredDownColumns {
-  static constexpr bool kAlongRows = false;
-  const float* x;
-  int64_t stride, columns, inner;
-  bool vectors;
-  Of of;
+template <class Shape, class Of>
+class GatheredDownColumns : public InnerDownColumns<Shape> {
+ public:
+  __device__ GatheredDownColumns(const float* x, int64_t stride, int columns, int inner, bool vectors,
+                                 const Of& of)
+      : InnerDownColumns<Shape>(x, stride, columns, inner, vectors), of_(of) {}
 
-  template <class Shape>
-  __device__ void fetch(int q, int64_t slice, float (&v)[4]) const {
-    const Share at = share<Shape, false>(q);
-    const int64_t l = slice + at.row;
-    load4(x + (l < inner ? of(l) : 0) * stride + at.column, l < inner ? columns - at.column : 0, vectors, v);
+  __device__ void fetch(int q, int slice, float (&v)[4]) const {
+    InnerDownColumns<Shape>::fetch(q, slice, of_, v);
   }
+
+ private:
+  Of of_;
 };
 
 // An operand that is changed element by element by another of the same layout: with(value, other).
@@ -135,11 +159,10 @@ struct Combined {
   static constexpr bool kAlongRows = Operand::kAlongRows;
   Operand value, other;
 
-  template <class Shape>
-  __device__ void fetch(int q, int64_t slice, float (&v)[4]) const {
-    value.template fetch<Shape>(q, slice, v);
+  __device__ void fetch(int q, int slice, float (&v)[4]) const {
+    value.fetch(q, slice, v);
     float m[4];
-    other.template fetch<Shape>(q, slice, m);
+    other.fetch(q, slice, m);
 #pragma unroll
     for (int j = 0; j < 4; ++j) v[j] = With::of(v[j], m[j]);
   }
@@ -363,23 +386,23 @@ struct Bf16Tile : TileShape<kTileSide> {
 // each share of A that this thread fetches, before any rounding. All threads of the block must call; a second
 // time after a barrier.
 template <class Tile, class A, class B, class Seen>
-__device__ void multiply_tiles(const A& a, const B& b, int64_t inner, typename Tile::Memory& memory,
+__device__ void multiply_tiles(const A& a, const B& b, int inner, typename Tile::Memory& memory,
                                float (&c)[Tile::kOwnRows][4], Seen seen) {
   using Shape = typename Tile::Shape;
-  constexpr int64_t kStep = kSlice * Shape::kGroups;
+  constexpr int kStep = kSlice * Shape::kGroups;
   auto& slices = memory.group[Shape::group()];
-  const int64_t first = kSlice * Shape::group();
+  const int first = kSlice * Shape::group();
   float next_a[Shape::kShares][4], next_b[Shape::kShares][4], sum[4][4] = {};
-  const auto fetch = [&](int64_t slice) {
+  const auto fetch = [&](int slice) {
 #pragma unroll
     for (int q = 0; q < Shape::kShares; ++q) {
-      a.template fetch<Shape>(q, slice, next_a[q]);
-      b.template fetch<Shape>(q, slice, next_b[q]);
+      a.fetch(q, slice, next_a[q]);
+      b.fetch(q, slice, next_b[q]);
     }
   };
   fetch(first);
   int use = 0;
-  for (int64_t step = 0; step < inner; step += kStep, use ^= 1) {
+  for (int step = 0; step < inner; step += kStep, use ^= 1) {
 #pragma unroll
     for (int q = 0; q < Shape::kShares; ++q) {
       seen(next_a[q]);
@@ -397,15 +420,15 @@ struct Ignore {
   __device__ void operator()(const float (&)[4]) const {}
 };
 
-template <int64_t kMost>
-__device__ int64_t at_most(int64_t n) {
-  return n < kMost ? n : kMost;
+template <int kMost>
+__device__ int at_most(int64_t n) {
+  return n < kMost ? static_cast<int>(n) : kMost;
 }
 
 // store(i, row, column, left) for each row of C that exists of this thread: its i-th, columns column ..
 // column + 3, of which `left` exist.
 template <class Shape, class Store>
-__device__ void each_row(int64_t rows, int64_t columns, Store store) {
+__device__ void each_row(int rows, int columns, Store store) {
   const int x = Shape::own_column(), y = Shape::own_row();
 #pragma unroll
   for (int i = 0; i < Shape::kOwnRows; ++i)
@@ -416,7 +439,7 @@ __device__ void each_row(int64_t rows, int64_t columns, Store store) {
 // that it fetched down its columns: four columns, every (kTileThreads / kLanes)-th row. Added up over the
 // threads of a column in a fixed tree. All threads of the block must call.
 template <class Shape>
-__device__ void store_fetched_sums(float (&sum)[4], int64_t height, bool add, float* to) {
+__device__ void store_fetched_sums(float (&sum)[4], int height, bool add, float* to) {
   constexpr int kWarps = kTileThreads / kWarp;
   SHARED(partial, float[kWarps][Shape::kSide]);
 #pragma unroll
@@ -426,7 +449,7 @@ __device__ void store_fetched_sums(float (&sum)[4], int64_t height, bool add, fl
   if (threadIdx.x % kWarp < Shape::kLanes)
     store4(&partial[threadIdx.x / kWarp][Shape::own_column()], 4, true, sum);
   __syncthreads();
-  if (threadIdx.x >= height) return;
+  if (static_cast<int>(threadIdx.x) >= height) return;
   float total = 0;
 #pragma unroll
   for (int w = 0; w < kWarps; ++w) total += partial[w][threadIdx.x];

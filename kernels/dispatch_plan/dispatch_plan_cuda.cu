@@ -1,13 +1,12 @@
-// A stable counting sort. The assignments are cut into runs of up to 8192. Within a run a warp takes one
-// expert after the other and looks through all of the run, 32 assignments at a time: a ballot says which of
-// them are its expert's, and a lane's rank is the number of such lanes before it. So ranks come out in order,
-// without shared memory and for any number of experts.
+// A stable counting sort. The assignments are cut into runs of up to 8192, whose expert ids are read once
+// into shared memory. Within a run a warp takes one expert after the other and looks through all of the run,
+// 32 assignments at a time: a ballot says which of them are its expert's, and a lane's rank is the number of
+// such lanes before it. So ranks come out in order, for any number of experts.
 //
 // One run: one launch of one block, whose phases a barrier separates. More runs: three launches, of which the
 // middle one turns the runs' counts into where each run begins within its expert.
 //
-// A warp owns, for its run and expert, the elements of row and of assignment that belong to it. Every expert
-// id is read 2E times, from the first-level cache.
+// A warp owns, for its run and expert, the elements of row and of assignment that belong to it.
 
 #include "kernels/dispatch_plan/dispatch_plan.h"
 #include "kernels/grid.cuh"
@@ -21,6 +20,9 @@ constexpr int kThreads = 1024, kWarps = kThreads / kWarp;
 constexpr int64_t kRun = 8192;
 constexpr int kBatch = 8;  // assignments that a lane reads before it looks at the first
 
+// The ids of a run; behind the last -1, as far as a batch goes.
+using Ids = int32_t[kRun];
+
 struct Plan {
   DispatchShape s;
   int64_t R;  // assignments
@@ -28,29 +30,37 @@ struct Plan {
   int32_t *offsets, *assignment, *row, *count;
 
   __device__ int64_t end_of(int64_t run) const { return (run + 1) * kRun < R ? (run + 1) * kRun : R; }
+  // All threads of the block must call.
+  __device__ void read(int64_t run, Ids& ids) const {
+    constexpr int kTogether = kBatch * kWarp;
+    const int64_t begin = run * kRun;
+    const int size = static_cast<int>(end_of(run) - begin);
+    for (int i = static_cast<int>(threadIdx.x); i < (size + kTogether - 1) / kTogether * kTogether;
+         i += kThreads)
+      ids[i] = i < size ? expert[begin + i] : -1;
+    __syncthreads();
+  }
   // found(base, lanes) for every 32 assignments of the run, in order: the lanes whose assignment base + lane
   // has expert e. All lanes of the warp must call.
   template <class Found>
-  __device__ void each_of(int64_t run, int64_t e, Found found) const {
-    const int64_t end = end_of(run);
-    for (int64_t base = run * kRun; base < end; base += kBatch * kWarp) {
+  __device__ void each_of(const Ids& ids, int64_t run, int64_t e, Found found) const {
+    const int size = static_cast<int>(end_of(run) - run * kRun);
+    for (int base = 0; base < size; base += kBatch * kWarp) {
       bool mine[kBatch];
 #pragma unroll
-      for (int i = 0; i < kBatch; ++i) {
-        const int64_t a = base + i * kWarp + threadIdx.x % kWarp;
-        mine[i] = a < end && expert[a] == e;
-      }
+      for (int i = 0; i < kBatch; ++i)
+        mine[i] = ids[base + i * kWarp + static_cast<int>(threadIdx.x) % kWarp] == e;
 #pragma unroll
-      for (int i = 0; i < kBatch; ++i) found(base + i * kWarp, __ballot_sync(~0u, mine[i]));
+      for (int i = 0; i < kBatch; ++i) found(run * kRun + base + i * kWarp, __ballot_sync(~0u, mine[i]));
     }
   }
 };
 
 // counts[e] = assignments of the run with expert e.
-__device__ void count_run(const Plan& p, int64_t run, int32_t* counts) {
+__device__ void count_run(const Plan& p, const Ids& ids, int64_t run, int32_t* counts) {
   for (int64_t e = threadIdx.x / kWarp; e < p.s.experts; e += kWarps) {
     int32_t sum = 0;
-    p.each_of(run, e, [&](int64_t, unsigned lanes) { sum += __popc(lanes); });
+    p.each_of(ids, run, e, [&](int64_t, unsigned lanes) { sum += __popc(lanes); });
     if (threadIdx.x % kWarp == 0) counts[e] = sum;
   }
 }
@@ -72,13 +82,13 @@ __device__ void set_offsets(const Plan& p) {
 }
 
 // before[e]: how many assignments of earlier runs have expert e; nullptr: none.
-__device__ void place_run(const Plan& p, int64_t run, const int32_t* before) {
+__device__ void place_run(const Plan& p, const Ids& ids, int64_t run, const int32_t* before) {
   const int lane = threadIdx.x % kWarp;
   const int64_t begin = run * kRun, end = p.end_of(run);
   for (int64_t e = threadIdx.x / kWarp; e < p.s.experts; e += kWarps) {
     const int32_t last = p.offsets[e + 1];
     int32_t next = p.offsets[e] + (before ? before[e] : 0);
-    p.each_of(run, e, [&](int64_t base, unsigned lanes) {
+    p.each_of(ids, run, e, [&](int64_t base, unsigned lanes) {
       if (lanes >> lane & 1) {
         const int32_t r = next + __popc(lanes & ((1u << lane) - 1));
         p.row[base + lane] = r < last ? r : -1;
@@ -91,21 +101,26 @@ __device__ void place_run(const Plan& p, int64_t run, const int32_t* before) {
   const int32_t kept = p.offsets[p.s.experts];
   for (int64_t a = begin + threadIdx.x; a < end; a += kThreads) {
     if (a >= kept) p.assignment[a] = -1;
-    if (p.expert[a] < 0 || p.expert[a] >= p.s.experts) p.row[a] = -1;
+    const int32_t e = ids[a - begin];
+    if (e < 0 || e >= p.s.experts) p.row[a] = -1;
   }
 }
 
 __global__ void __launch_bounds__(kThreads) plan_one_run_kernel(Plan p) {
-  count_run(p, 0, p.count);
+  SHARED(ids, Ids);
+  p.read(0, ids);
+  count_run(p, ids, 0, p.count);
   __syncthreads();
   set_offsets(p);
   __syncthreads();
-  place_run(p, 0, nullptr);
+  place_run(p, ids, 0, nullptr);
 }
 
 // counts [runs, E]
 __global__ void __launch_bounds__(kThreads) plan_count_kernel(Plan p, int32_t* counts) {
-  count_run(p, blockIdx.x, counts + blockIdx.x * p.s.experts);
+  SHARED(ids, Ids);
+  p.read(blockIdx.x, ids);
+  count_run(p, ids, blockIdx.x, counts + blockIdx.x * p.s.experts);
 }
 
 // One block. A thread owns an expert: counts [runs, E] become what earlier runs have.
@@ -124,7 +139,9 @@ __global__ void __launch_bounds__(kThreads) plan_scan_kernel(Plan p, int64_t run
 }
 
 __global__ void __launch_bounds__(kThreads) plan_place_kernel(Plan p, const int32_t* before) {
-  place_run(p, blockIdx.x, before + blockIdx.x * p.s.experts);
+  SHARED(ids, Ids);
+  p.read(blockIdx.x, ids);
+  place_run(p, ids, blockIdx.x, before + blockIdx.x * p.s.experts);
 }
 
 }  // namespace

@@ -27,33 +27,33 @@
 namespace moe::kernels::cuda {
 namespace {
 
-__device__ int64_t offset_of(const GroupedLinearShape& s, const int32_t* offsets, int64_t e) {
-  return offsets ? offsets[e] : e * s.rows;
+// Offsets are 32 bits wide, so that R is less than 2^31.
+__device__ int offset_of(const GroupedLinearShape& s, const int32_t* offsets, int64_t e) {
+  return offsets ? offsets[e] : static_cast<int>(e * s.rows);
 }
 
 // The rows of a tile: `count` of them, from `first` on, of the group `expert`.
 struct RowTile {
-  int64_t expert, first, count;
+  int64_t expert, first;
+  int count;
 };
 
 // Tile `index` over all groups, groups first .. groups-1 being the experts and, with idle rows, the rows
 // behind them as group `experts`. count is 0 when there is no such tile. All lanes of a warp must call.
 template <int kSide>
-__device__ RowTile find_row_tile(const GroupedLinearShape& s, const int32_t* offsets, int64_t index,
-                                 bool idle) {
-  const int64_t groups = s.experts + idle;
-  for (int64_t base = 0; base < groups; base += kWarp) {
-    const int64_t e = base + threadIdx.x % kWarp;
-    const int64_t begin = e < groups ? offset_of(s, offsets, e) : s.rows,
-                  end = e < s.experts ? offset_of(s, offsets, e + 1) : s.rows;
-    const int64_t tiles = (end - begin + kSide - 1) / kSide;
-    const int64_t until = sum_until_lane(tiles);
+__device__ RowTile find_row_tile(const GroupedLinearShape& s, const int32_t* offsets, int index, bool idle) {
+  const int rows = static_cast<int>(s.rows);
+  if (!offsets) return {0, int64_t{index} * kSide, at_most<kSide>(rows - index * kSide)};
+  const int experts = static_cast<int>(s.experts), groups = experts + idle;
+  for (int base = 0; base < groups; base += kWarp) {
+    const int e = base + static_cast<int>(threadIdx.x) % kWarp;
+    const int begin = e <= experts ? offsets[e] : rows, end = e < experts ? offsets[e + 1] : rows;
+    const int tiles = e < groups ? (end - begin + kSide - 1) / kSide : 0, until = sum_until_lane(tiles);
     const unsigned reached = __ballot_sync(~0u, index < until);
     if (reached) {
       const int lane = __ffs(static_cast<int>(reached)) - 1;
-      const int64_t first = __shfl_sync(~0u, begin + (index - until + tiles) * kSide, lane);
-      const int64_t left = __shfl_sync(~0u, end, lane) - first;
-      return {base + lane, first, left < kSide ? left : kSide};
+      const int first = __shfl_sync(~0u, begin + (index - until + tiles) * kSide, lane);
+      return {base + lane, first, at_most<kSide>(__shfl_sync(~0u, end, lane) - first)};
     }
     index -= __shfl_sync(~0u, until, kWarp - 1);
   }
@@ -68,28 +68,29 @@ unsigned row_tiles(const GroupedLinearShape& s, const int32_t* offsets, int side
 struct TokenOf {
   const int32_t* assignment;
   int32_t topk;
-  __device__ int64_t operator()(int64_t r) const { return assignment[r] / topk; }
+  __device__ int64_t operator()(int r) const { return assignment[r] / topk; }
 };
 
 // Rows of x as operands, from the row `first` on.
 template <class Shape, bool kGathered>
-__device__ auto rows_along(const GroupedRows& where, const float* x, int64_t first, int64_t in, int64_t count,
+__device__ auto rows_along(const GroupedRows& where, const float* x, int64_t first, int64_t in, int count,
                            bool vectors) {
   if constexpr (kGathered)
     return GatheredAlongRows<Shape, TokenOf>(
-        x, in, count, in, vectors, TokenOf{where.assignment + first, static_cast<int32_t>(where.topk)});
+        x, in, count, static_cast<int>(in), vectors,
+        TokenOf{where.assignment + first, static_cast<int32_t>(where.topk)});
   else
-    return InnerAlongRows{x + first * in, in, count, in, vectors};
+    return InnerAlongRows<Shape>(x + first * in, in, count, static_cast<int>(in), vectors);
 }
-template <bool kGathered>
+template <class Shape, bool kGathered>
 __device__ auto rows_down(const GroupedRows& where, const float* x, int64_t first, int64_t column, int64_t in,
-                          int64_t columns, int64_t count, bool vectors) {
+                          int columns, int count, bool vectors) {
   if constexpr (kGathered)
-    return GatheredDownColumns<TokenOf>{
-        x + column, in,      columns,
-        count,      vectors, TokenOf{where.assignment + first, static_cast<int32_t>(where.topk)}};
+    return GatheredDownColumns<Shape, TokenOf>(
+        x + column, in, columns, count, vectors,
+        TokenOf{where.assignment + first, static_cast<int32_t>(where.topk)});
   else
-    return InnerDownColumns{x + first * in + column, in, columns, count, vectors};
+    return InnerDownColumns<Shape>(x + first * in + column, in, columns, count, vectors);
 }
 
 struct Forward {
@@ -104,17 +105,20 @@ template <class Tile, bool kGathered>
 __global__ void __launch_bounds__(kTileThreads) grouped_linear_forward_kernel(Forward f) {
   SHARED(memory, typename Tile::Memory);
   const GroupedLinearShape& s = f.s;
-  const RowTile tile = find_row_tile<Tile::kSide>(s, f.where.offsets, blockIdx.x, f.where.offsets != nullptr);
+  const RowTile tile = find_row_tile<Tile::kSide>(s, f.where.offsets, static_cast<int>(blockIdx.x),
+                                                  f.where.offsets != nullptr);
   if (tile.count == 0) return;  // of the whole block
-  const int64_t m = static_cast<int64_t>(blockIdx.y) * Tile::kSide, columns = at_most<Tile::kSide>(s.out - m);
+  using Shape = typename Tile::Shape;
+  const int64_t m = static_cast<int64_t>(blockIdx.y) * Tile::kSide;
+  const int in = static_cast<int>(s.in), columns = at_most<Tile::kSide>(s.out - m);
   const bool idle = tile.expert == s.experts;
   float c[Tile::kOwnRows][4] = {};
   if (!idle)
     multiply_tiles<Tile>(
-        rows_along<typename Tile::Shape, kGathered>(f.where, f.x, tile.first, s.in, tile.count, f.vectors_in),
-        InnerAlongRows{f.weight + (tile.expert * s.out + m) * s.in, s.in, columns, s.in, f.vectors_in}, s.in,
-        memory, c, Ignore{});
-  each_row<typename Tile::Shape>(tile.count, columns, [&](int i, int64_t row, int64_t column, int64_t left) {
+        rows_along<Shape, kGathered>(f.where, f.x, tile.first, s.in, tile.count, f.vectors_in),
+        InnerAlongRows<Shape>(f.weight + (tile.expert * s.out + m) * s.in, s.in, columns, in, f.vectors_in),
+        in, memory, c, Ignore{});
+  each_row<Shape>(tile.count, columns, [&](int i, int row, int column, int left) {
     float b[4] = {0, 0, 0, 0};
     if (f.bias && !idle) load4(f.bias + tile.expert * s.out + m + column, left, f.vectors_out, b);
 #pragma unroll
@@ -138,16 +142,15 @@ struct SiluGradient {
   static __device__ float of(float dy, float h) { return dy * Silu::derivative(h); }
 };
 
-// dh as an operand. `dy` begins at element `at` of the array, and so does what was kept.
-template <Epilogue kind, class Operand>
-__device__ auto gradient_operand(const Operand& dy, const float* kept, int64_t at) {
+// dh as an operand, from element `at` of dy and of what was kept on; make(p) is the operand that begins at p.
+template <Epilogue kind, class Make>
+__device__ auto gradient_operand(const GroupedGradients<float>& g, int64_t at, Make make) {
+  const auto dy = make(g.dy + at);
   if constexpr (kind == Epilogue::none) {
     return dy;
   } else {
-    Operand other = dy;
-    other.x = kept + at;
     using With = std::conditional_t<kind == Epilogue::relu, ReluGradient, SiluGradient>;
-    return Combined<Operand, With>{dy, other};
+    return Combined<decltype(make(g.dy)), With>{dy, make(g.kept + at)};
   }
 }
 
@@ -169,20 +172,22 @@ struct Backward {
 template <class Tile, bool kGathered, Epilogue kind>
 __device__ void input_gradient(const Backward& b, unsigned block, typename Tile::Memory& memory) {
   const GroupedLinearShape& s = b.s;
-  const RowTile tile =
-      find_row_tile<Tile::kSide>(s, b.where.offsets, block % b.row_blocks, b.clears_idle_rows);
+  const RowTile tile = find_row_tile<Tile::kSide>(s, b.where.offsets, static_cast<int>(block % b.row_blocks),
+                                                  b.clears_idle_rows);
   if (tile.count == 0) return;
-  const int64_t k = static_cast<int64_t>(block / b.row_blocks) * Tile::kSide,
-                columns = at_most<Tile::kSide>(s.in - k);
-  const int64_t at = tile.first * s.out;
+  using Shape = typename Tile::Shape;
+  const int64_t k = static_cast<int64_t>(block / b.row_blocks) * Tile::kSide;
+  const int columns = at_most<Tile::kSide>(s.in - k), out = static_cast<int>(s.out);
   float c[Tile::kOwnRows][4] = {};
   if (tile.expert < s.experts)
     multiply_tiles<Tile>(
-        gradient_operand<kind>(InnerAlongRows{b.g.dy + at, s.out, tile.count, s.out, b.vectors_out}, b.g.kept,
-                               at),
-        InnerDownColumns{b.g.weight + tile.expert * s.out * s.in + k, s.in, columns, s.out, b.vectors_in},
-        s.out, memory, c, Ignore{});
-  each_row<typename Tile::Shape>(tile.count, columns, [&](int i, int64_t row, int64_t column, int64_t left) {
+        gradient_operand<kind>(
+            b.g, tile.first * s.out,
+            [&](const float* p) { return InnerAlongRows<Shape>(p, s.out, tile.count, out, b.vectors_out); }),
+        InnerDownColumns<Shape>(b.g.weight + tile.expert * s.out * s.in + k, s.in, columns, out,
+                                b.vectors_in),
+        out, memory, c, Ignore{});
+  each_row<Shape>(tile.count, columns, [&](int i, int row, int column, int left) {
     put4(b.drows, (tile.first + row) * s.in + k + column, left, b.vectors_in, c[i]);
   });
 }
@@ -190,26 +195,27 @@ __device__ void input_gradient(const Backward& b, unsigned block, typename Tile:
 template <class Tile, bool kGathered, Epilogue kind>
 __device__ void weight_gradient(const Backward& b, unsigned block, typename Tile::Memory& memory) {
   const GroupedLinearShape& s = b.s;
+  using Shape = typename Tile::Shape;
   const unsigned column_tiles = b.column_tiles();
-  const int64_t e = block / column_tiles / b.out_tiles, first = offset_of(s, b.where.offsets, e),
-                rows = offset_of(s, b.where.offsets, e + 1) - first;
+  const int64_t e = block / column_tiles / b.out_tiles, first = offset_of(s, b.where.offsets, e);
+  const int rows = static_cast<int>(offset_of(s, b.where.offsets, e + 1) - first);
   if (rows == 0) return;
   const int64_t k = static_cast<int64_t>(block % column_tiles) * Tile::kSide,
                 m = static_cast<int64_t>(block / column_tiles % b.out_tiles) * Tile::kSide;
-  const int64_t height = at_most<Tile::kSide>(s.out - m), columns = at_most<Tile::kSide>(s.in - k);
-  const int64_t at = first * s.out + m;
+  const int height = at_most<Tile::kSide>(s.out - m), columns = at_most<Tile::kSide>(s.in - k);
   float c[Tile::kOwnRows][4] = {}, bias_sum[4] = {};
   multiply_tiles<Tile>(
-      gradient_operand<kind>(InnerDownColumns{b.g.dy + at, s.out, height, rows, b.vectors_out}, b.g.kept, at),
-      rows_down<kGathered>(b.where, b.g.x, first, k, s.in, columns, rows, b.vectors_in), rows, memory, c,
-      [&](const float(&dh)[4]) {
+      gradient_operand<kind>(
+          b.g, first * s.out + m,
+          [&](const float* p) { return InnerDownColumns<Shape>(p, s.out, height, rows, b.vectors_out); }),
+      rows_down<Shape, kGathered>(b.where, b.g.x, first, k, s.in, columns, rows, b.vectors_in), rows, memory,
+      c, [&](const float(&dh)[4]) {
 #pragma unroll
         for (int j = 0; j < 4; ++j) bias_sum[j] += dh[j];
       });
-  if (b.g.dbias && k == 0)
-    store_fetched_sums<typename Tile::Shape>(bias_sum, height, true, b.g.dbias + e * s.out + m);
+  if (b.g.dbias && k == 0) store_fetched_sums<Shape>(bias_sum, height, true, b.g.dbias + e * s.out + m);
   if (!b.g.dweight) return;
-  each_row<typename Tile::Shape>(height, columns, [&](int i, int64_t row, int64_t column, int64_t left) {
+  each_row<Shape>(height, columns, [&](int i, int row, int column, int left) {
     add4(b.g.dweight + (e * s.out + m + row) * s.in + k + column, left, b.vectors_in, c[i]);
   });
 }
@@ -284,9 +290,8 @@ void grouped_linear_backward(GroupedLinearShape s, const GroupedRows& where, con
   const bool clears = where.offsets && !where.assignment && !to.add;
   const bool vectors_in = in_vectors(s.in, g.x, g.weight, to.to, g.dweight),
              vectors_out = in_vectors(s.out, g.dy, g.kept);
-  const int64_t large_tiles =
-      blocks_for(s.in, 64) *
-      ((to ? int64_t{blocks_for(s.rows, 64)} : 0) + (g.dweight ? s.experts * blocks_for(s.out, 64) : 0));
+  const int64_t large_tiles = blocks_for(s.in, 64) * ((to ? int64_t{blocks_for(s.rows, 64)} : 0) +
+                                                      (g.dweight ? s.experts * blocks_for(s.out, 64) : 0));
   with_tile(where, large_tiles, [&]<class Tile, bool kGathered>() {
     const unsigned row_blocks = to ? row_tiles(s, where.offsets, Tile::kSide, clears) : 0;
     const Backward b{s,

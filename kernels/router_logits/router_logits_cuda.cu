@@ -18,7 +18,8 @@ namespace moe::kernels::cuda {
 namespace {
 
 using Tile = Fp32Tile<32>;
-constexpr int64_t kTokenRun = 1024;  // tokens a block of dweight walks through
+using Shape = Tile::Shape;
+constexpr int kTokenRun = 1024;  // tokens a block of dweight walks through
 
 struct Forward {
   RouterLogitsShape s;
@@ -37,12 +38,13 @@ __global__ void __launch_bounds__(kTileThreads) router_logits_forward_kernel(For
   float* const logits = second ? f.logits[1] : f.logits[0];
   const int64_t n = static_cast<int64_t>(blockIdx.x) * Tile::kSide,
                 e = static_cast<int64_t>(blockIdx.y) * Tile::kSide;
-  const int64_t rows = at_most<Tile::kSide>(s.tokens - n), columns = at_most<Tile::kSide>(s.experts - e);
+  const int rows = at_most<Tile::kSide>(s.tokens - n), columns = at_most<Tile::kSide>(s.experts - e),
+            dim = static_cast<int>(s.dim);
   float c[Tile::kOwnRows][4] = {};
-  multiply_tiles<Tile>(InnerAlongRows{f.x + n * s.dim, s.dim, rows, s.dim, f.vectors_in},
-                       InnerAlongRows{weight + e * s.dim, s.dim, columns, s.dim, f.vectors_in}, s.dim, memory,
-                       c, Ignore{});
-  each_row<Tile::Shape>(rows, columns, [&](int i, int64_t row, int64_t column, int64_t left) {
+  multiply_tiles<Tile>(InnerAlongRows<Shape>(f.x + n * s.dim, s.dim, rows, dim, f.vectors_in),
+                       InnerAlongRows<Shape>(weight + e * s.dim, s.dim, columns, dim, f.vectors_in), dim,
+                       memory, c, Ignore{});
+  each_row<Shape>(rows, columns, [&](int i, int row, int column, int left) {
     float b[4] = {0, 0, 0, 0};
     if (bias) load4(bias + e + column, left, f.vectors_out, b);
 #pragma unroll
@@ -67,18 +69,20 @@ __device__ void input_gradient(const Backward& b, unsigned block, Tile::Memory& 
   const RouterLogitsShape& s = b.s;
   const int64_t n = static_cast<int64_t>(block % b.row_tiles) * Tile::kSide,
                 k = static_cast<int64_t>(block / b.row_tiles) * Tile::kSide;
-  const int64_t rows = at_most<Tile::kSide>(s.tokens - n), columns = at_most<Tile::kSide>(s.dim - k);
+  const int rows = at_most<Tile::kSide>(s.tokens - n), columns = at_most<Tile::kSide>(s.dim - k),
+            experts = static_cast<int>(s.experts);
   float c[Tile::kOwnRows][4] = {};
   const auto add = [&](const float* dlogits, const float* weight) {
     if (!dlogits) return;
     __syncthreads();  // all have done with the product before
-    multiply_tiles<Tile>(InnerAlongRows{dlogits + n * s.experts, s.experts, rows, s.experts, b.vectors_out},
-                         InnerDownColumns{weight + k, s.dim, columns, s.experts, b.vectors_in}, s.experts,
-                         memory, c, Ignore{});
+    multiply_tiles<Tile>(
+        InnerAlongRows<Shape>(dlogits + n * s.experts, s.experts, rows, experts, b.vectors_out),
+        InnerDownColumns<Shape>(weight + k, s.dim, columns, experts, b.vectors_in), experts, memory, c,
+        Ignore{});
   };
   if (s.count > 1) add(b.g.dlogits[1], b.w.weight[1]);
   add(b.g.dlogits[0], b.w.weight[0]);
-  each_row<Tile::Shape>(rows, columns, [&](int i, int64_t row, int64_t column, int64_t left) {
+  each_row<Shape>(rows, columns, [&](int i, int row, int column, int left) {
     add4(b.g.dx + (n + row) * s.dim + k + column, left, b.vectors_in, c[i]);
   });
 }
@@ -95,20 +99,20 @@ __device__ void weight_gradient(const Backward& b, unsigned block, Tile::Memory&
   float* const dbias =
       add ? (second ? b.g.dbias[1] : b.g.dbias[0]) : b.partial_bias + int64_t{of} * s.experts;
   const int64_t k = static_cast<int64_t>(tile % b.in_tiles) * Tile::kSide,
-                e = static_cast<int64_t>(tile / b.in_tiles) * Tile::kSide, first = run * kTokenRun;
-  const int64_t height = at_most<Tile::kSide>(s.experts - e), columns = at_most<Tile::kSide>(s.dim - k);
-  const int64_t tokens = s.tokens - first < kTokenRun ? s.tokens - first : kTokenRun;
+                e = static_cast<int64_t>(tile / b.in_tiles) * Tile::kSide, first = int64_t{run} * kTokenRun;
+  const int height = at_most<Tile::kSide>(s.experts - e), columns = at_most<Tile::kSide>(s.dim - k),
+            tokens = at_most<kTokenRun>(s.tokens - first);
   float c[Tile::kOwnRows][4] = {}, bias_sum[4] = {};
   multiply_tiles<Tile>(
-      InnerDownColumns{dlogits + first * s.experts + e, s.experts, height, tokens, b.vectors_out},
-      InnerDownColumns{b.x + first * s.dim + k, s.dim, columns, tokens, b.vectors_in}, tokens, memory, c,
-      [&](const float(&d)[4]) {
+      InnerDownColumns<Shape>(dlogits + first * s.experts + e, s.experts, height, tokens, b.vectors_out),
+      InnerDownColumns<Shape>(b.x + first * s.dim + k, s.dim, columns, tokens, b.vectors_in), tokens, memory,
+      c, [&](const float(&d)[4]) {
 #pragma unroll
         for (int j = 0; j < 4; ++j) bias_sum[j] += d[j];
       });
-  if (dbias && k == 0) store_fetched_sums<Tile::Shape>(bias_sum, height, add, dbias + e);
+  if (dbias && k == 0) store_fetched_sums<Shape>(bias_sum, height, add, dbias + e);
   if (!dweight) return;
-  each_row<Tile::Shape>(height, columns, [&](int i, int64_t row, int64_t column, int64_t left) {
+  each_row<Shape>(height, columns, [&](int i, int row, int column, int left) {
     float* const to = dweight + (e + row) * s.dim + k + column;
     if (add)
       add4(to, left, b.vectors_in, c[i]);
