@@ -1,8 +1,12 @@
 #!/usr/bin/env bash
 # For those who own a GPU: installs what is missing, builds for it, runs the tests on it, which compare it with the CPU,
-# the same tests under the four tools of compute-sanitizer, and the benchmarks; writes down what came out.
+# the same tests under the four tools of compute-sanitizer, and the benchmarks, beside PyTorch where that is installed;
+# writes down what came out.
 #
-#   scripts/test_gpu.sh [--out FILE]     FILE: docs/results/<gpu>.md where nothing is said
+#   scripts/test_gpu.sh [--out FILE] [--built FOLDER]
+#
+# FILE: docs/results/<gpu>.md where nothing is said. FOLDER: has what preset gpu builds, made elsewhere, as on a
+# cluster's login node; nothing is installed or built then.
 #
 # Needs CUDA's toolkit. Leaves with 77 where that or a GPU is missing, with 1 when a test failed; the page is written
 # then as well, and says so.
@@ -10,9 +14,11 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 page=
+build=
 while (($#)); do
   case $1 in
     --out) page=$2; shift 2 ;;
+    --built) build=$2; shift 2 ;;
     *) echo "test_gpu.sh: unknown option $1, see the file's first lines" >&2; exit 2 ;;
   esac
 done
@@ -28,12 +34,14 @@ if [[ -z $gpu ]]; then
   exit 77
 fi
 
-scripts/install_dependencies.sh
-cmake --preset gpu
-cmake --build --preset gpu
-build=build-gpu
+if [[ -z $build ]]; then
+  scripts/install_dependencies.sh
+  cmake --preset gpu
+  cmake --build --preset gpu
+  build=build-gpu
+fi
 tests=$build/tests/cuda/moe_cuda_tests
-scripts/get_text.sh
+[[ -f input.txt ]] || scripts/get_text.sh
 
 sanitizer=$(command -v compute-sanitizer || true)
 if [[ -z $sanitizer ]] && scripts/get_wheels.sh $build compute-sanitizer 'nvidia-cuda-sanitizer-api'; then
@@ -42,33 +50,41 @@ if [[ -z $sanitizer ]] && scripts/get_wheels.sh $build compute-sanitizer 'nvidia
 fi
 
 [[ -n $page ]] || page=docs/results/$(tr 'A-Z ' 'a-z-' <<< "$gpu").md
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+mkdir -p "$(dirname "$page")"
+: > "$page"
+logs=$(mktemp -d)
+trap 'rm -rf "$logs"' EXIT
 failed=0
 
-# What came out of a command, in one word. Its output stays in $work/log, and is shown when it fails.
-outcome() { # COMMAND...
-  local code=0
-  "$@" > "$work/log" 2>&1 || code=$?
-  if ((code)); then
-    tail -n 60 "$work/log" >&2
-    echo "failed ($code)"
-    return 1
-  fi
-  echo passed
-}
-note() { printf '%s\n' "$@" >> "$work/page"; }
-check() { # NAME COMMAND...
-  local said
+note() { printf '%s\n' "$@" >> "$page"; }
+start() { # NAME COMMAND...: in the background
   echo "$1" >&2
-  said=$(outcome "${@:2}") || failed=1
-  note "| $1 | $said | $(grep -E '^(All tests passed|test cases:|========= (ERROR|RACECHECK) SUMMARY)' "$work/log" | tail -n 1 | tr '|' ',') |"
+  (
+    code=0
+    "${@:2}" > "$logs/$1" 2>&1 || code=$?
+    echo $code > "$logs/$1.code"
+  ) &
+}
+# The outcome of what was started, in one row. Its output is shown when it fails.
+finish() { # NAME...
+  wait
+  local name code
+  for name; do
+    code=$(< "$logs/$name.code")
+    if ((code)); then
+      tail -n 60 "$logs/$name" >&2
+      failed=1
+    fi
+    note "| $name | $( ((code)) && echo "failed ($code)" || echo passed) |$(
+      grep -E '^(All tests passed|test cases:|========= (ERROR|RACECHECK) SUMMARY)' "$logs/$name" |
+        sed 's/^=* *//; s/|/,/g' | paste -sd ';' | sed 's/;/; /g; s/^/ /') |"
+  done
 }
 block() { # COMMAND...
   echo "${*}" >&2
   note '```'
-  note "$ ${*}"
-  "$@" >> "$work/page" 2>&1 || { note "failed ($?)"; failed=1; }
+  note "$ ${*//"$build"/build-gpu}"
+  "$@" >> "$page" 2>&1 || { note "failed ($?)"; failed=1; }
   note '```' ""
 }
 
@@ -78,13 +94,16 @@ note "Written by \`scripts/test_gpu.sh\` at commit $(git describe --always --dir
 note "## Is it right?" ""
 note "Every operation, the trainer and the programs, beside plain loops and the CPU: \`moe_cuda_tests\`." ""
 note "| | | |" "|---|---|---|"
-check "tests" "$tests"
+start tests "$tests"
+finish tests
 if [[ -n $sanitizer ]]; then
   # Programs that the tests start are not looked into, and hundreds of steps would take hours.
-  for tool in memcheck racecheck initcheck synccheck; do
-    check "$tool" "$sanitizer" --tool $tool --error-exitcode 1 "$tests" '~[apps]~[training]'
+  tools=(memcheck racecheck initcheck synccheck)
+  for tool in "${tools[@]}"; do
+    start $tool "$sanitizer" --tool $tool --error-exitcode 1 "$tests" '~[apps]~[training]'
   done
-  check "memcheck of training" "$sanitizer" --tool memcheck --error-exitcode 1 "$tests" '[training]'
+  start "memcheck of training" "$sanitizer" --tool memcheck --error-exitcode 1 "$tests" '[training]'
+  finish "${tools[@]}" "memcheck of training"
 else
   failed=1
   note "| compute-sanitizer | missing | neither in the toolkit nor on PyPI |"
@@ -104,7 +123,11 @@ for precision in fp32 bf16; do
   block $build/bench/bench_ops --device cuda --dtype $precision --benchmark_min_time=0.05
 done
 
-mkdir -p "$(dirname "$page")"
-mv "$work/page" "$page"
+if python3 -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' 2> /dev/null; then
+  note "## How fast is PyTorch?" "" "\`bench/torch/compare.py\` says how it is compared:" \
+    "$(python3 -c 'import torch; print("PyTorch", torch.__version__)')." ""
+  block python3 bench/torch/compare.py --device cuda --build "$build" --rounds 1 --steps 10
+fi
+
 echo "$page"
 exit $failed

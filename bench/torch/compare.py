@@ -42,7 +42,7 @@ def ours(build, settings, steps):
 
 
 def twin(variant, settings, steps, *more):
-    text = output([sys.executable, HERE / "twin.py", variant, "--steps", steps, *settings, *more])
+    text = output([sys.executable, HERE / "twin.py", variant, "--steps", steps, "--tokens", 100, *settings, *more])
     figures = json.loads(text[text.rindex("{"):text.rindex("}") + 1])
     return {"step": figures["step"], "evaluation": figures["evaluation"] / SEQUENCES,
             "tokens": figures["tokens_per_second"]}
