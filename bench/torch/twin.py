@@ -122,7 +122,7 @@ class GroupedMoE(MoE):
         token = order // self.top_k
         parts = flat[token].split(counts)
         y = torch.cat([expert(part) for expert, part in zip(self.experts, parts) if len(part)])
-        return torch.zeros_like(flat).index_add(0, token, y * gate[order].unsqueeze(1)).view_as(x)
+        return torch.zeros_like(flat).index_add(0, token, (y * gate[order].unsqueeze(1)).to(x.dtype)).view_as(x)
 
 
 class Block(nn.Module):
@@ -239,19 +239,18 @@ def median_ms(device, runs, body):
 
 def measure(variant, config, options):
     device, steps = options.device, options.steps
-    torch.set_default_device(device)
     torch.set_float32_matmul_precision("high" if options.dtype == "tf32" else "highest")
     torch.manual_seed(1337)
     model, optimizer = make(variant, config, device=device)
     loss_of = torch.compile(model.loss) if options.compile else model.loss
-    text = torch.randint(config.vocab_size, (100_000,))
+    text = torch.randint(config.vocab_size, (100_000,), device=device)
 
     def rounded():
         return torch.autocast(device, torch.bfloat16, enabled=options.dtype == "bf16")
 
     def batch():
-        at = torch.randint(len(text) - config.block_size, (config.batch_size,))
-        window = at.unsqueeze(1) + torch.arange(config.block_size)
+        at = torch.randint(len(text) - config.block_size, (config.batch_size,), device=device)
+        window = at.unsqueeze(1) + torch.arange(config.block_size, device=device)
         return text[window], text[window + 1]
 
     def gradients():
@@ -265,7 +264,7 @@ def measure(variant, config, options):
         optimizer.step()
 
     def generate():
-        ids = torch.zeros((1, 1), dtype=torch.long)
+        ids = torch.zeros((1, 1), dtype=torch.long, device=device)
         for _ in range(options.tokens):  # past the window nothing of the last token's work can be used again
             logits = model(ids[:, -config.block_size:])[:, -1]
             ids = torch.cat([ids, torch.multinomial(F.softmax(logits, dim=-1), 1)], dim=1)
