@@ -58,7 +58,7 @@ __device__ inline float selection(const float* logits, const RouterNoise<float>&
           static_cast<float>(random_normal(resolved(noise.rng), static_cast<uint64_t>(i)));
     else
       normal = noise.normal()[i];
-    x = __fadd_rn(x, __fmul_rn(normal, Softplus::value(noise.noise_logits[i])));
+    x += normal * Softplus::value(noise.noise_logits[i]);
   }
   return x == x ? x : -INFINITY;
 }
