@@ -188,13 +188,19 @@ __global__ void __launch_bounds__(kThreads, 2)
     store4(&sums[warp][1][p * kPiece + lane], 4, true, bias_sum[p]);
   }
   __syncthreads();
-  for (int which = 0; which < 2; ++which)
-    for (int64_t c = threadIdx.x; c < a.s.dim; c += kThreads) {
-      float sum = 0;
+  const int dim = static_cast<int>(a.s.dim), fours = (dim + 3) / 4;
+  for (int i = static_cast<int>(threadIdx.x); i < 2 * fours; i += kThreads) {
+    const int which = i >= fours, c = 4 * (i - which * fours);
+    float sum[4] = {};
 #pragma unroll
-      for (int w = 0; w < kWarps; ++w) sum += sums[w][which][c];
-      partial[(2 * blockIdx.x + which) * a.s.dim + c] = sum;
+    for (int w = 0; w < kWarps; ++w) {
+      float of_warp[4];
+      load4(&sums[w][which][c], 4, true, of_warp);
+#pragma unroll
+      for (int j = 0; j < 4; ++j) sum[j] += of_warp[j];
     }
+    store4(partial + (2 * blockIdx.x + which) * a.s.dim + c, dim - c, a.vectors, sum);
+  }
 }
 
 // A block owns 32 elements of dgain and dbias. A warp adds up every kPartialRows-th block's sums of them, the

@@ -216,7 +216,7 @@ ROWS = [
     Fault("all lanes write the row's loss", "cross_entropy_forward_kernel", "cross_entropy", in_folder("cross_entropy"),
           "  if (lane != 0) return;\n", ""),
     Fault("no barrier before the warps' sums are added up", "layer_norm_backward_kernel", "layer_norm",
-          in_folder("layer_norm", "layer_norm.cuh"), "  __syncthreads();\n  for (int which", "  for (int which"),
+          in_folder("layer_norm", "layer_norm.cuh"), "  __syncthreads();\n  const int dim =", "  const int dim ="),
     Fault("columns that do not exist count for the variance", "layer_norm_forward_kernel", "layer_norm",
           in_folder("layer_norm", "layer_norm.cuh"), "if (j < left) squares +=", "squares +="),
     Fault("one thread more than there are sums", "add_partial_kernel", "layer_norm",
