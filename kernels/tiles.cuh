@@ -8,10 +8,10 @@
 //
 //   kSide = 64   one group of 256 threads walks through all slices
 //   kSide = 32   four groups of 64 threads, group g through the slices g, g + 4, g + 8 ..; the groups' sums
-//   are
-//                added up in order at the end. Where products are small, a GPU has more processors than there
-//                are large tiles, and what a tile takes is the time to walk: four times as many blocks, a
-//                quarter of the way for each.
+//                are added up in order at the end
+//
+// Where products are small, a GPU has more processors than there are large tiles, and what a tile takes is
+// the time to walk: small ones are four times as many blocks with a quarter of the way each.
 //
 // Fp32Tile: a group's sum for an element is one chain of fused multiply-adds in rising order of the inner
 // index; a thread's are 4 x 4 of C. Tf32Tile, Bf16Tile: tensor cores. Operands are rounded when they are put
