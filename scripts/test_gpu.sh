@@ -41,7 +41,7 @@ if [[ -z $build ]]; then
   build=build-gpu
 fi
 tests=$build/tests/cuda/moe_cuda_tests
-[[ -f input.txt ]] || scripts/get_text.sh
+scripts/get_text.sh
 
 sanitizer=$(command -v compute-sanitizer || true)
 if [[ -z $sanitizer ]] && scripts/get_wheels.sh $build compute-sanitizer 'nvidia-cuda-sanitizer-api'; then

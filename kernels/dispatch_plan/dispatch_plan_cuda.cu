@@ -18,7 +18,8 @@ namespace {
 
 constexpr int kThreads = 1024, kWarps = kThreads / kWarp;
 constexpr int64_t kRun = 8192;
-constexpr int kBatch = 8;  // assignments that a lane reads before it looks at the first
+// A lane reads so many assignments before it looks at the first, and so its warp.
+constexpr int kBatch = 8, kWarpBatch = kBatch * kWarp;
 
 // The ids of a run; behind the last -1, as far as a batch goes.
 using Ids = int32_t[kRun];
@@ -32,10 +33,9 @@ struct Plan {
   __device__ int64_t end_of(int64_t run) const { return (run + 1) * kRun < R ? (run + 1) * kRun : R; }
   // All threads of the block must call.
   __device__ void read(int64_t run, Ids& ids) const {
-    constexpr int kTogether = kBatch * kWarp;
     const int64_t begin = run * kRun;
     const int size = static_cast<int>(end_of(run) - begin);
-    for (int i = static_cast<int>(threadIdx.x); i < (size + kTogether - 1) / kTogether * kTogether;
+    for (int i = static_cast<int>(threadIdx.x); i < (size + kWarpBatch - 1) / kWarpBatch * kWarpBatch;
          i += kThreads)
       ids[i] = i < size ? expert[begin + i] : -1;
     __syncthreads();
@@ -45,7 +45,7 @@ struct Plan {
   template <class Found>
   __device__ void each_of(const Ids& ids, int64_t run, int64_t e, Found found) const {
     const int size = static_cast<int>(end_of(run) - run * kRun);
-    for (int base = 0; base < size; base += kBatch * kWarp) {
+    for (int base = 0; base < size; base += kWarpBatch) {
       bool mine[kBatch];
 #pragma unroll
       for (int i = 0; i < kBatch; ++i)

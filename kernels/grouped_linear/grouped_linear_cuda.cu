@@ -1,10 +1,12 @@
 // Two launches for all experts, in tiles of 64 x 64, or of 32 x 32 where there are few (kernels/tiles.cuh).
 //
-//   forward          y[r] = rows[r] W[e]^T + b[e]  a block owns one expert's rows of a tile x its columns of
-//   y backward, two kinds of blocks side by side: input gradient   drows[r] = dh[r] W[e]         a tile's
-//   rows of one expert x its columns of drows weight gradient  dW[e] += dh^T rows            a tile of one
-//   expert's dW, over all its rows;
-//                    db[e] += sum of dh            the blocks of the first columns own elements of db too
+//   forward          y[r] = rows[r] W[e]^T + b[e]   a block owns rows of one expert x columns of y
+//
+// backward, two kinds of blocks side by side:
+//
+//   input gradient   drows[r] = dh[r] W[e]          rows of one expert x columns of drows
+//   weight gradient  dW[e] += dh^T rows             elements of one expert's dW, over all its rows; the
+//                    db[e] += sum of dh             blocks of the first columns own elements of db too
 //
 // How many rows an expert has is known on the device alone. The grid of the first two is fixed on the host:
 // rows / side tiles, and one more for each expert, since its last tile may not be full. The lanes of every
@@ -38,7 +40,7 @@ struct RowTile {
   int count;
 };
 
-// Tile `index` over all groups, groups first .. groups-1 being the experts and, with idle rows, the rows
+// Tile `index` over all groups, groups 0 .. E-1 being the experts and, with idle rows, the rows
 // behind them as group `experts`. count is 0 when there is no such tile. All lanes of a warp must call.
 template <int kSide>
 __device__ RowTile find_row_tile(const GroupedLinearShape& s, const int32_t* offsets, int index, bool idle) {

@@ -5,8 +5,8 @@
 // and stay in registers; longer ones are read again for every pass.
 //
 // dgain and dbias: in backward a block takes a run of rows, and each lane sums its columns over the rows of
-// its warp while they are in registers. The warps' sums are added up in order, and so are those of the
-// blocks, in a second launch. Long rows leave these sums to column_sums.cuh, which reads x and dy again.
+// its warp while they are in registers. The warps' sums are added up in order, those of the blocks in a fixed
+// tree, in a second launch. Long rows leave these sums to column_sums.cuh, which reads x and dy again.
 
 #include <algorithm>
 
@@ -20,7 +20,7 @@ namespace moe::kernels::cuda::normalize {
 inline constexpr int kWarps = 4, kThreads = kWarps * kWarp;
 // In backward a block takes at least kRun rows, and there are at most kRuns blocks.
 inline constexpr int64_t kRun = kWarps, kRuns = 256;
-inline constexpr int kPartialRows = 8;        // that a block adds up side by side
+inline constexpr int kPartialRows = 8;        // blocks' sums that are read side by side
 inline constexpr int64_t kPiece = 4 * kWarp;  // columns a warp reads at once
 inline constexpr int kReadAgain = 0;          // pieces in registers: none
 

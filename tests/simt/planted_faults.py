@@ -190,7 +190,7 @@ PRODUCTS = [
           "kernels/tiles.cuh", "    __syncthreads();\n    if (step + kStep < inner)", "    if (step + kStep < inner)"),
     Fault("one buffer for two slices", "grouped_linear_forward_kernel", "grouped_linear", "kernels/tiles.cuh",
           "step += kStep, use ^= 1)", "step += kStep)"),
-    Fault("one row more than the expert has", "grouped_linear_backward_kernel", "grouped_linear", "kernels/tiles.cuh",
+    Fault("one row more than the expert has", "grouped_linear_backward_kernel", "grouped_linear", "kernels/tile_operands.cuh",
           "const bool exists = l < inner_;", "const bool exists = l <= inner_;"),
     Fault("relu passes the gradient at 0", "grouped_linear_backward_kernel", "grouped_linear",
           in_folder("grouped_linear"), "return y > 0.0f ? dy : 0.0f;", "return y >= 0.0f ? dy : 0.0f;"),
