@@ -99,6 +99,7 @@ int generate(Options o) {
   const int64_t layer = colored_layer(o, checkpoint.model);
   const MoeLm model(checkpoint.model, DType::f32, device.device, false);
   checkpoint.copy_to(model.parameters());
+  model.pack_weights();
   fmt::print(stderr, "{}: {}\n", o.checkpoint, describe(checkpoint.model));
   fmt::print(stderr, "device: {}\n", device.description);
 

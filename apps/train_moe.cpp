@@ -93,7 +93,7 @@ int train(TrainOptions& o) {
 
   const Material material = read_material(o);
   o.run.tokens_per_character = material.tokens_per_character;
-  const MemoryPlan memory = plan_memory(o.model, o.training, device.available_memory);
+  const MemoryPlan memory = plan_memory(o.model, o.training, device.available_memory, device.device);
   RunFolder folder(o.out);
   watch_interrupts();
 

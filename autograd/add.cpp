@@ -6,7 +6,7 @@
 namespace moe {
 
 Var add(Tape& tape, const Var& a, const Var& b) {
-  require(b.shape() == a.shape(), "add: b must be {}, got {}", a.shape().str(), b.shape().str());
+  require(b.shape() == a.shape(), "add: b must be {}, got {}", a.shape(), b.shape());
   const int64_t n = a.value().numel();
   const Tensor y = tape.empty(a.shape(), a.dtype());
   MOE_RUN(y, add_forward, n, a.value().data<T>(), b.value().data<T>(), y.data<T>());

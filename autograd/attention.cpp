@@ -10,7 +10,7 @@ kernels::AttentionShape attention_shape(const Tape& tape, const Var& qkv, const 
   require(o.batch > 0 && o.heads > 0, "attention: batch and heads must be positive, got {} and {}", o.batch,
           o.heads);
   require(qkv.shape().rank() == 2 && qkv.size(0) % o.batch == 0 && qkv.size(1) % (3 * o.heads) == 0,
-          "attention: qkv must be [{}*T, 3*{}*D], got {}", o.batch, o.heads, qkv.shape().str());
+          "attention: qkv must be [{}*T, 3*{}*D], got {}", o.batch, o.heads, qkv.shape());
   require(o.dropout >= 0 && o.dropout < 1, "attention: dropout must lie in [0, 1), got {}", o.dropout);
   const bool training = tape.mode() == Mode::train;
   require(!training || (!o.cache.defined() && o.past == 0 && o.queries == 0),
@@ -31,7 +31,7 @@ kernels::AttentionShape attention_shape(const Tape& tape, const Var& qkv, const 
     s.capacity = o.cache.shape().rank() == 3 ? o.cache.size(1) : 0;
     require(o.cache.shape() == Shape{s.batch, s.capacity, qkv.size(1)} && o.cache.dtype() == qkv.dtype(),
             "attention: cache must be {} [{}, capacity, {}], got {} {}", name_of(qkv.dtype()), s.batch,
-            qkv.size(1), name_of(o.cache.dtype()), o.cache.shape().str());
+            qkv.size(1), name_of(o.cache.dtype()), o.cache.shape());
     require(s.past >= 0 && s.past + s.tokens <= s.capacity,
             "attention: {} positions behind {} do not fit into a cache of {}", s.tokens, s.past, s.capacity);
   } else {

@@ -10,11 +10,11 @@ namespace {
 Var record_combine(Tape& tape, const Var& x, const Var& rows, const Var& gate, const DispatchPlan& plan,
                    const kernels::CombineShape& s) {
   require(rows.shape().rank() == 2 && rows.size(0) == plan.rows(), "combine: rows must be [{}, C], got {}",
-          plan.rows(), rows.shape().str());
-  require(gate.shape() == plan.row.shape(), "combine: gate must be {}, got {}", plan.row.shape().str(),
-          gate.shape().str());
+          plan.rows(), rows.shape());
+  require(gate.shape() == plan.row.shape(), "combine: gate must be {}, got {}", plan.row.shape(),
+          gate.shape());
   require(!x.defined() || x.shape() == Shape{s.tokens, s.dim}, "combine: x must be [{}, {}], got {}",
-          s.tokens, s.dim, x.shape().str());
+          s.tokens, s.dim, x.shape());
   const Tensor y = tape.empty({s.tokens, s.dim}, rows.dtype());
   MOE_RUN(y, combine_forward, s, x.value().data<T>(), rows.value().data<T>(), gate.value().data<T>(),
           plan.row.data<int32_t>(), y.data<T>());

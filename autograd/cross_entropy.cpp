@@ -6,11 +6,11 @@
 namespace moe {
 
 Var cross_entropy(Tape& tape, const Var& logits, const Tensor& targets) {
-  require(logits.shape().rank() == 2, "cross_entropy: logits must be [N, V], got {}", logits.shape().str());
+  require(logits.shape().rank() == 2, "cross_entropy: logits must be [N, V], got {}", logits.shape());
   const kernels::CrossEntropyShape s{.rows = logits.size(0), .symbols = logits.size(1)};
   require(targets.shape() == Shape{s.rows} && targets.dtype() == DType::i32,
           "cross_entropy: targets must be i32 [{}], got {} {}", s.rows, name_of(targets.dtype()),
-          targets.shape().str());
+          targets.shape());
   require(s.rows > 0, "cross_entropy: there is no mean over 0 rows");
   const Tensor loss = tape.empty({1}, logits.dtype()), lse = tape.empty({s.rows}, logits.dtype());
   MOE_RUN(loss, cross_entropy_forward, s, logits.value().data<T>(), targets.data<int32_t>(), loss.data<T>(),

@@ -9,8 +9,7 @@ namespace moe {
 
 DispatchPlan dispatch_plan(Tape& tape, const Tensor& expert, int64_t experts, int64_t capacity) {
   require(expert.shape().rank() == 2 && expert.dtype() == DType::i32,
-          "dispatch_plan: expert must be i32 [N, k], got {} {}", name_of(expert.dtype()),
-          expert.shape().str());
+          "dispatch_plan: expert must be i32 [N, k], got {} {}", name_of(expert.dtype()), expert.shape());
   require(experts >= 1, "dispatch_plan: experts must be at least 1, got {}", experts);
   require(capacity >= 0 || capacity == kNoCapacity, "dispatch_plan: capacity must not be negative, got {}",
           capacity);

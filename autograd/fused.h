@@ -20,4 +20,8 @@ inline Tensor or_zeros(Tape& tape, const Tensor& gradient, const Tensor& like) {
   return zeros;
 }
 
+// Lets backward compute y = layer_norm(x) again, which writes the same into mean and rstd.
+void recompute_norm(Tape& tape, Var& y, double eps, const Tensor& x, const Tensor& gain, const Tensor& bias,
+                    const Tensor& mean, const Tensor& rstd);
+
 }  // namespace moe::detail

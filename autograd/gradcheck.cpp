@@ -55,8 +55,7 @@ class Check {
   Tensor evaluate() {
     Tape tape(arena_, Mode::train);
     const Tensor y = f_(tape, variables_).value();
-    require(y.shape() == r_.shape(), "gradcheck: the function returned {}, then {}", r_.shape().str(),
-            y.shape().str());
+    require(y.shape() == r_.shape(), "gradcheck: the function returned {}, then {}", r_.shape(), y.shape());
     return y;
   }
 

@@ -11,20 +11,23 @@ Var record_grouped_linear(Tape& tape, const Var& x, const Var& weight, const Var
                           const DispatchPlan& plan, Epilogue epilogue, bool gathered) {
   const int64_t experts = plan.experts, expected = gathered ? plan.tokens : plan.rows();
   require(x.shape().rank() == 2 && x.size(0) == expected, "grouped_linear: x must be [{}, K], got {}",
-          expected, x.shape().str());
+          expected, x.shape());
   require(weight.shape().rank() == 3 && weight.size(0) == experts && weight.size(2) == x.size(1),
-          "grouped_linear: weight must be [{}, M, {}], got {}", experts, x.size(1), weight.shape().str());
-  const kernels::GroupedLinearShape s{
-      .rows = plan.rows(), .in = x.size(1), .out = weight.size(1), .experts = experts, .epilogue = epilogue};
+          "grouped_linear: weight must be [{}, M, {}], got {}", experts, x.size(1), weight.shape());
+  const kernels::GroupedLinearShape s{.rows = plan.rows(),
+                                      .in = x.size(1),
+                                      .out = weight.size(1),
+                                      .experts = experts,
+                                      .epilogue = epilogue,
+                                      .packed = weight.value().packed()};
   require(!bias.defined() || bias.shape() == Shape{experts, s.out},
-          "grouped_linear: bias must be [{}, {}], got {}", experts, s.out, bias.shape().str());
+          "grouped_linear: bias must be [{}, {}], got {}", experts, s.out, bias.shape());
   const bool silu = epilogue == Epilogue::silu, relu = epilogue == Epilogue::relu;
   const Tensor y = tape.empty({s.rows, s.out}, x.dtype());
   const Tensor h = silu ? tape.empty(y.shape(), x.dtype()) : Tensor();
-  // Forward and backward gather them anew, which takes less than keeping them. GPUs read x where it lies; a
-  // plan without memory counts these rows, since it may be one for the CPU.
+  // Forward and backward gather them anew, which takes less than keeping them. GPUs read x where it lies.
   const auto gathered_rows = [=, &tape, dtype = x.dtype()] {
-    return gathered && tape.device() != Device::cuda ? tape.empty({s.rows, s.in}, dtype) : Tensor();
+    return gathered && tape.kernels_on() == Device::cpu ? tape.empty({s.rows, s.in}, dtype) : Tensor();
   };
   const auto where = [=, plan = plan] {
     return kernels::GroupedRows{.offsets = plan.offsets.data<int32_t>(),
@@ -35,25 +38,27 @@ Var record_grouped_linear(Tape& tape, const Var& x, const Var& weight, const Var
   };
   {
     const Tensor rows = gathered_rows();
-    MOE_RUN(y, grouped_linear_forward, s, where(), x.value().data<T>(), weight.value().data<T>(),
+    MOE_RUN(y, grouped_linear_forward, s, where(), x.value().data<T>(), weight.value().packed_data<T>(),
             bias.value().data<T>(), rows.data<T>(), h.data<T>(), y.data<T>());
   }
-  return tape.record("grouped_linear", y, {x, weight, bias},
-                     [=, &tape, kept = relu ? y : h, bias_grad = bias.grad()](const Tensor& dy) {
-                       const Tensor dh = kept.defined() ? tape.empty(dy.shape(), dy.dtype()) : Tensor();
-                       const Tensor rows = gathered_rows();
-                       const Tensor drows =
-                           gathered && x.grad().needed() ? tape.empty({s.rows, s.in}, dy.dtype()) : Tensor();
-                       const GradSlot::Target dx = x.grad().target();
-                       const Tensor dweight = weight.grad().accumulate(), dbias = bias_grad.accumulate();
-                       const auto gradients = [&]<class T>() {
-                         return kernels::GroupedGradients<T>{
-                             x.value().data<T>(), weight.value().data<T>(), kept.data<T>(), dy.data<T>(),
-                             dx.into<T>(),        dweight.data<T>(),        dbias.data<T>()};
-                       };
-                       MOE_RUN(dy, grouped_linear_backward, s, where(), gradients.template operator()<T>(),
-                               rows.data<T>(), dh.data<T>(), drows.data<T>());
-                     });
+  return tape.record(
+      "grouped_linear", y, {x, weight, bias},
+      [=, &tape, x = x.saved(), x_grad = x.grad(), kept = relu ? y : h,
+       bias_grad = bias.grad()](const Tensor& dy) {
+        Tensor dh;
+        if (kept.defined()) dh = dy.alone() ? dy : tape.empty(dy.shape(), dy.dtype());
+        const Tensor rows = gathered_rows();
+        const Tensor drows = gathered && x_grad.needed() ? tape.empty({s.rows, s.in}, dy.dtype()) : Tensor();
+        const GradSlot::Target dx = x_grad.target();
+        const Tensor dweight = weight.grad().accumulate(), dbias = bias_grad.accumulate();
+        const auto gradients = [&]<class T>() {
+          return kernels::GroupedGradients<T>{
+              x.value().data<T>(), weight.value().data<T>(), kept.data<T>(), dy.data<T>(),
+              dx.into<T>(),        dweight.data<T>(),        dbias.data<T>()};
+        };
+        MOE_RUN(dy, grouped_linear_backward, s, where(), gradients.template operator()<T>(), rows.data<T>(),
+                dh.data<T>(), drows.data<T>());
+      });
 }
 
 }  // namespace

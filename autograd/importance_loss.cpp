@@ -8,7 +8,7 @@ namespace moe {
 Var importance_loss(Tape& tape, const Gating& gating, int64_t experts) {
   const Var& gate = gating.gate;
   require(gate.shape().rank() == 2 && gate.shape() == gating.expert.shape(),
-          "importance_loss: gate must be {}, got {}", gating.expert.shape().str(), gate.shape().str());
+          "importance_loss: gate must be {}, got {}", gating.expert.shape(), gate.shape());
   require(experts >= 1, "importance_loss: experts must be at least 1, got {}", experts);
   const kernels::ImportanceShape s{gate.size(0), gate.size(1), experts};
   const Tensor loss = tape.empty({1}, gate.dtype()), slope = tape.empty({experts}, gate.dtype());

@@ -2,25 +2,41 @@
 
 #include "autograd/dispatch.h"
 #include "autograd/ops.h"
+#include "kernels/gemm/gemm.h"
 
 namespace moe {
 
 Var linear(Tape& tape, const Var& x, const Var& weight, const Var& bias) {
-  require(x.shape().rank() == 2, "linear: x must be [N, K], got {}", x.shape().str());
+  require(x.shape().rank() == 2, "linear: x must be [N, K], got {}", x.shape());
   require(weight.shape().rank() == 2 && weight.size(1) == x.size(1), "linear: weight must be [M, {}], got {}",
-          x.size(1), weight.shape().str());
-  const kernels::LinearShape s{.rows = x.size(0), .in = x.size(1), .out = weight.size(0)};
+          x.size(1), weight.shape());
+  const kernels::LinearShape s{
+      .rows = x.size(0), .in = x.size(1), .out = weight.size(0), .packed = weight.value().packed()};
   require(!bias.defined() || bias.shape() == Shape{s.out}, "linear: bias must be [{}], got {}", s.out,
-          bias.shape().str());
+          bias.shape());
   const Tensor y = tape.empty({s.rows, s.out}, x.dtype());
-  MOE_RUN(y, linear_forward, s, x.value().data<T>(), weight.value().data<T>(), bias.value().data<T>(),
+  MOE_RUN(y, linear_forward, s, x.value().data<T>(), weight.value().packed_data<T>(), bias.value().data<T>(),
           y.data<T>());
-  return tape.record("linear", y, {x, weight, bias}, [=, bias_grad = bias.grad()](const Tensor& dy) {
-    const GradSlot::Target dx = x.grad().target();
+  const auto backward = [=, x = x.saved(), x_grad = x.grad(), bias_grad = bias.grad()](const Tensor& dy) {
+    const GradSlot::Target dx = x_grad.target();
     const Tensor dweight = weight.grad().accumulate(), dbias = bias_grad.accumulate();
     MOE_RUN(dy, linear_backward, s, x.value().data<T>(), weight.value().data<T>(), dy.data<T>(), dx.into<T>(),
             dweight.data<T>(), dbias.data<T>());
-  });
+  };
+  return tape.record("linear", y, {x, weight, bias}, backward);
+}
+
+void pack_weights(const Tensor& weight) {
+  const int rank = weight.shape().rank();
+  require(rank == 2 || rank == 3, "pack_weights: weight must be [M, K] or [E, M, K], got {}", weight.shape());
+  const int64_t out = weight.size(rank - 2), in = weight.size(rank - 1);
+  if (weight.device() != Device::cpu || out % kernels::cpu::kSliverColumns != 0 || weight.packed()) return;
+  const int64_t columns = rank == 3 ? weight.size(0) * out : out;
+  if (weight.dtype() == DType::f64)
+    kernels::cpu::pack_columns(columns, in, weight.data<double>());
+  else
+    kernels::cpu::pack_columns(columns, in, weight.data<float>());
+  weight.set_packed();
 }
 
 }  // namespace moe

@@ -23,6 +23,11 @@ Var scale(Tape&, const Var& x, double factor);
 // y [N, M] = x [N, K] weight [M, K]^T + bias [M]; bias may be undefined.
 Var linear(Tape&, const Var& x, const Var& weight, const Var& bias = {});
 
+// Rearranges a weight of linear [M, K] or grouped_linear [E, M, K] in place so that their products with few
+// rows read it as it lies, to the same results bit by bit. Afterwards it is for these two in inference alone:
+// Tensor::data throws. Does nothing on other devices than the CPU, and where M is no multiple of 32.
+void pack_weights(const Tensor& weight);
+
 // y [N, C] = table [V, C] at rows ids [N]
 Var embedding(Tape&, const Var& table, const Tensor& ids);
 

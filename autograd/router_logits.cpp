@@ -7,10 +7,10 @@ namespace moe {
 namespace {
 
 void check(const Var& x, const Var& weight, const Var& bias, const Shape& shape, const char* which) {
-  require(weight.shape() == shape, "router_logits: {}weight must be {}, got {}", which, shape.str(),
-          weight.shape().str());
+  require(weight.shape() == shape, "router_logits: {}weight must be {}, got {}", which, shape,
+          weight.shape());
   require(bias.shape() == Shape{shape[0]}, "router_logits: {}bias must be [{}], got {}", which, shape[0],
-          bias.shape().str());
+          bias.shape());
   require(weight.dtype() == x.dtype(), "router_logits: {}weight must be {}, got {}", which,
           name_of(x.dtype()), name_of(weight.dtype()));
 }
@@ -19,9 +19,9 @@ void check(const Var& x, const Var& weight, const Var& bias, const Shape& shape,
 
 RouterLogits router_logits(Tape& tape, const Var& x, const Var& weight, const Var& bias,
                            const Var& noise_weight, const Var& noise_bias) {
-  require(x.shape().rank() == 2, "router_logits: x must be [N, C], got {}", x.shape().str());
+  require(x.shape().rank() == 2, "router_logits: x must be [N, C], got {}", x.shape());
   require(weight.shape().rank() == 2, "router_logits: weight must be [E, {}], got {}", x.size(1),
-          weight.shape().str());
+          weight.shape());
   const bool noisy = noise_weight.defined();
   const kernels::RouterLogitsShape s{
       .tokens = x.size(0), .dim = x.size(1), .experts = weight.size(0), .count = noisy ? 2 : 1};
@@ -35,9 +35,9 @@ RouterLogits router_logits(Tape& tape, const Var& x, const Var& weight, const Va
   };
   MOE_RUN(logits, router_logits_forward, s, x.value().data<T>(), weights.template operator()<T>(),
           logits.data<T>(), noise_logits.data<T>());
-  const auto backward = [=](std::span<const Tensor> d) {
+  const auto backward = [=, x = x.saved(), x_grad = x.grad()](std::span<const Tensor> d) {
     const Tensor second = d.size() > 1 ? d[1] : Tensor();
-    const Tensor dx = x.grad().accumulate(), dweight = weight.grad().accumulate(),
+    const Tensor dx = x_grad.accumulate(), dweight = weight.grad().accumulate(),
                  dbias = bias.grad().accumulate(), dnoise_weight = noise_weight.grad().accumulate(),
                  dnoise_bias = noise_bias.grad().accumulate();
     const auto gradients = [&]<class T>() {

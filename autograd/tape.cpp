@@ -28,7 +28,7 @@ Tensor GradSlot::accumulate() const {
 GradSlot::Target GradSlot::target() const {
   if (!slot_) return {};
   const bool first = !slot_->grad.defined();
-  if (first) slot_->grad = slot_->arena.allocate(slot_->shape, slot_->dtype);
+  if (first) slot_->grad = slot_->arena->allocate(slot_->shape, slot_->dtype);
   return {slot_->grad, !first};
 }
 
@@ -41,6 +41,14 @@ Parameter Parameter::create(std::string name, const Shape& shape, DType dtype, D
   return {std::move(name), Tensor::empty(shape, dtype, device), Tensor::zeros(shape, dtype, device)};
 }
 
+const Tensor& Recomputation::value() {
+  if (!value_.defined()) {
+    value_ = arena_.allocate(shape_, dtype_);
+    compute_(value_);
+  }
+  return value_;
+}
+
 Var Var::constant(Tensor value, const char*) {
   return {std::move(value), GradSlot()};
 }
@@ -48,8 +56,7 @@ Var Var::constant(Tensor value, const char*) {
 Var Var::parameter(const Parameter& p) {
   if (!p.grad.defined()) return constant(p.value, "a parameter that is held fixed");
   using Slot = GradSlot::Slot;
-  return {p.value, GradSlot(std::make_shared<Slot>(
-                       Slot{p.grad, p.value.shape(), p.value.dtype(), Arena(p.value.device())}))};
+  return {p.value, GradSlot(std::make_shared<Slot>(Slot{p.grad, p.value.shape(), p.value.dtype(), {}}))};
 }
 
 bool Tape::wanted(std::initializer_list<Var> inputs) const {
@@ -67,8 +74,7 @@ void Tape::append(const char* op, std::vector<GradSlot> outputs, std::initialize
   for (const Var& v : inputs) r.inputs.push_back(v.grad());
 }
 
-Var Tape::record(const char* op, Tensor y, std::initializer_list<Var> inputs, Backward backward) {
-  if (!wanted(inputs)) return {std::move(y), GradSlot()};
+Var Tape::record_wanted(const char* op, Tensor y, std::initializer_list<Var> inputs, Backward backward) {
   GradSlot output = slot_for(y);
   append(op, {output}, inputs, std::move(backward));
   return {std::move(y), std::move(output)};
@@ -97,13 +103,15 @@ void Tape::backward(const Var& y, const Tensor& dy) {
   require(mode_ == Mode::train, "backward: the tape runs in inference mode and recorded nothing");
   require(y.grad().needed(), "backward: the result does not depend on anything that needs a gradient");
   require(!dy.defined() || (dy.shape() == y.shape() && dy.dtype() == y.dtype()),
-          "backward: dy must be {} {}, got {} {}", name_of(y.dtype()), y.shape().str(), name_of(dy.dtype()),
-          dy.shape().str());
+          "backward: dy must be {} {}, got {} {}", name_of(y.dtype()), y.shape(), name_of(dy.dtype()),
+          dy.shape());
   add_seed(y.grad().accumulate(), dy);
   for (; !records_.empty(); records_.pop_back()) {
     Record& r = records_.back();
     if (std::ranges::none_of(r.outputs, [](const GradSlot& g) { return g.get().defined(); })) continue;
-    const Tensor dout = r.outputs.front().get();
+    // Where nobody but the record can look at this gradient, backward gets the only reference to it.
+    const auto& slot = r.outputs.front().slot_;
+    const Tensor dout = slot.use_count() == 1 && !observer_ ? std::move(slot->grad) : slot->grad;
     if (observer_)
       observer_({r.op, r.inputs, r.backward, dout});
     else

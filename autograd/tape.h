@@ -3,7 +3,9 @@
 
 #include <functional>
 #include <initializer_list>
+#include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "autograd/var.h"
@@ -25,19 +27,33 @@ class Tape {
 
   Mode mode() const { return mode_; }
   Device device() const { return arena_.device(); }
+  Device kernels_on() const { return arena_.kernels_on(); }
 
   // Memory for a result or a workspace, from the arena. Uninitialised.
   Tensor empty(const Shape& shape, DType dtype) { return arena_.allocate(shape, dtype); }
 
   // Enters the result y of `op`. `backward` receives dL/dy and accumulates into the inputs' gradients; it is
   // kept only when the mode is train and some input needs a gradient. It must capture all it needs.
-  Var record(const char* op, Tensor y, std::initializer_list<Var> inputs, Backward backward);
+  template <class Function>
+  Var record(const char* op, Tensor y, std::initializer_list<Var> inputs, Function&& backward) {
+    if (!wanted(inputs)) return {std::move(y), GradSlot()};
+    return record_wanted(op, std::move(y), inputs, std::forward<Function>(backward));
+  }
 
   // The same for an operation with several results. `backward` receives their gradients in the order of the
   // results, as soon as one of them has got any; those that have none are undefined.
   using BackwardOfAll = std::function<void(std::span<const Tensor> dy)>;
   std::vector<Var> record_all(const char* op, std::initializer_list<Tensor> results,
                               std::initializer_list<Var> inputs, BackwardOfAll backward);
+
+  // Lets y, the result of a record, be computed again in backward by compute(to) instead of kept for those
+  // that capture Var::saved(). On a GPU, where one more kernel takes longer than what it computes, all is
+  // kept.
+  template <class Compute>
+  void recompute_in_backward(Var& y, Compute&& compute) {
+    if (y.grad().needed() && kernels_on() == Device::cpu)
+      y.recompute(std::make_shared<Recomputation>(arena_, y.value(), std::forward<Compute>(compute)));
+  }
 
   // Accumulates d(sum dy·y)/dx into every value that y depends on, newest record first, and frees what each
   // record saved as it goes. The tape is empty afterwards. dy defaults to ones.
@@ -54,6 +70,7 @@ class Tape {
   void intercept(std::function<void(const Step&)> observer) { observer_ = std::move(observer); }
 
  private:
+  Var record_wanted(const char* op, Tensor y, std::initializer_list<Var> inputs, Backward backward);
   bool wanted(std::initializer_list<Var> inputs) const;
   GradSlot slot_for(const Tensor& y) const;
   void append(const char* op, std::vector<GradSlot> outputs, std::initializer_list<Var> inputs,

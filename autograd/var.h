@@ -1,7 +1,9 @@
 #pragma once
 // A value on the tape, and the place where its gradient is added up.
 
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -41,7 +43,7 @@ class GradSlot {
     Tensor grad;
     Shape shape;
     DType dtype;
-    Arena arena;
+    std::optional<Arena> arena;  // not of a parameter, whose gradient is there already
   };
   explicit GradSlot(std::shared_ptr<Slot> slot) : slot_(std::move(slot)) {}
   std::shared_ptr<Slot> slot_;
@@ -54,6 +56,36 @@ struct Parameter {
 
   // Uninitialised value, zero gradient.
   static Parameter create(std::string name, const Shape& shape, DType dtype, Device device = Device::cpu);
+};
+
+// A value that takes less time to compute again than it would take memory to keep until backward.
+class Recomputation {
+ public:
+  // compute(to) writes the value, the same bits every time, into a tensor of this shape and type.
+  Recomputation(Arena arena, const Tensor& like, std::function<void(const Tensor& to)> compute)
+      : arena_(std::move(arena)), shape_(like.shape()), dtype_(like.dtype()), compute_(std::move(compute)) {}
+
+  // Computed at the first call, kept for the others.
+  const Tensor& value();
+
+ private:
+  Arena arena_;
+  Shape shape_;
+  DType dtype_;
+  std::function<void(const Tensor& to)> compute_;
+  Tensor value_;
+};
+
+// What backward captures of a value that it reads.
+class Saved {
+ public:
+  explicit Saved(Tensor value) : value_(std::move(value)) {}
+  explicit Saved(std::shared_ptr<Recomputation> again) : again_(std::move(again)) {}
+  const Tensor& value() const { return again_ ? again_->value() : value_; }
+
+ private:
+  Tensor value_;
+  std::shared_ptr<Recomputation> again_;
 };
 
 class Var {
@@ -70,12 +102,16 @@ class Var {
   DType dtype() const { return value_.dtype(); }
   // Capture this alone where backward does not need the value: the value's memory is then free to go.
   const GradSlot& grad() const { return grad_; }
+  // Capture this instead of the Var where backward needs the value: it may be computed again instead of kept.
+  Saved saved() const { return again_ ? Saved(again_) : Saved(value_); }
+  void recompute(std::shared_ptr<Recomputation> again) { again_ = std::move(again); }
 
  private:
   friend class Tape;
   Var(Tensor value, GradSlot grad) : value_(std::move(value)), grad_(std::move(grad)) {}
   Tensor value_;
   GradSlot grad_;
+  std::shared_ptr<Recomputation> again_;
 };
 
 }  // namespace moe

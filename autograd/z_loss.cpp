@@ -7,7 +7,7 @@ namespace moe {
 
 Var z_loss(Tape& tape, const Var& logits) {
   require(logits.shape().rank() == 2 && logits.size(1) > 0, "z_loss: logits must be [N, E], got {}",
-          logits.shape().str());
+          logits.shape());
   const int64_t tokens = logits.size(0), experts = logits.size(1);
   const Tensor loss = tape.empty({1}, logits.dtype()), lse = tape.empty({tokens}, logits.dtype());
   MOE_RUN(loss, z_loss_forward, tokens, experts, logits.value().data<T>(), loss.data<T>(), lse.data<T>());

@@ -165,7 +165,8 @@ int bench(TrainOptions& o, int64_t steps, int64_t product_size) {
   const Corpus corpus = test::random_text(kSymbols);
   const MoeLm model(o.model, DType::f32, chosen.device);
   model.initialise(static_cast<uint64_t>(o.training.seed));
-  Trainer trainer(model, o.training, corpus, plan_memory(o.model, o.training, chosen.available_memory));
+  Trainer trainer(model, o.training, corpus,
+                  plan_memory(o.model, o.training, chosen.available_memory, chosen.device));
 
   // The first step loads and warms up, on a GPU the second one records.
   times_of_steps(trainer, 0, 2);

@@ -39,7 +39,7 @@ void permit([[maybe_unused]] std::byte* data, [[maybe_unused]] int64_t bytes) {
 // Offsets run through all blocks as if they were one; a tensor never spans two of them.
 class Arena::Pool : public std::enable_shared_from_this<Arena::Pool> {
  public:
-  Pool(Device device, int64_t reserve_bytes) : device_(device) {
+  Pool(Device device, Device kernels_on, int64_t reserve_bytes) : device_(device), kernels_on_(kernels_on) {
     if (device_ == Device::meta)
       free_[0] = INT64_MAX;
     else if (reserve_bytes > 0)
@@ -73,6 +73,7 @@ class Arena::Pool : public std::enable_shared_from_this<Arena::Pool> {
   ~Pool() { lend(); }
 
   Device device() const { return device_; }
+  Device kernels_on() const { return kernels_on_; }
   int64_t in_use() const { return in_use_; }
   int64_t peak() const { return peak_; }
   int64_t reserved() const { return blocks_.empty() ? 0 : blocks_.back().end; }
@@ -110,7 +111,7 @@ class Arena::Pool : public std::enable_shared_from_this<Arena::Pool> {
     return nullptr;
   }
 
-  Device device_;
+  Device device_, kernels_on_;
   std::vector<Block> blocks_;
   Holes free_;
   int64_t in_use_ = 0, peak_ = 0;
@@ -131,13 +132,18 @@ struct Lease final : Storage {
 
 }  // namespace
 
-Arena::Arena(Device device, int64_t reserve_bytes) : pool_(std::make_shared<Pool>(device, reserve_bytes)) {}
+Arena::Arena(Device device, int64_t reserve_bytes)
+    : pool_(std::make_shared<Pool>(device, device == Device::meta ? Device::cpu : device, reserve_bytes)) {}
+
+Arena Arena::planning(Device device) {
+  return Arena(std::make_shared<Pool>(Device::meta, device, 0));
+}
 
 Tensor Arena::allocate(const Shape& shape, DType dtype) {
   int64_t bytes = 0, leased = 0;
   if (__builtin_mul_overflow(shape.numel(), static_cast<int64_t>(size_of(dtype)), &bytes) ||
       __builtin_add_overflow(bytes, kAlignment, &leased))
-    throw error(ErrorKind::resource, "a tensor of shape {} does not fit into any memory", shape.str());
+    throw error(ErrorKind::resource, "a tensor of shape {} does not fit into any memory", shape);
   leased = std::max(kAlignment, (bytes + kAlignment - 1) / kAlignment * kAlignment);
   const auto [offset, data] = pool_->take(leased);
   permit(data, bytes);
@@ -149,6 +155,9 @@ void Arena::lend_to_graph() {
 }
 Device Arena::device() const {
   return pool_->device();
+}
+Device Arena::kernels_on() const {
+  return pool_->kernels_on();
 }
 int64_t Arena::bytes_in_use() const {
   return pool_->in_use();

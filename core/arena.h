@@ -16,6 +16,8 @@ class Arena {
  public:
   // `reserve_bytes` are taken from the system at once; more is taken when they do not suffice.
   explicit Arena(Device device, int64_t reserve_bytes = 0);
+  // One that counts on Device::meta what a run on `device` takes.
+  static Arena planning(Device device);
 
   // Uninitialised. Must not outlive the arena's other tensors' last use; the block lives as long as any of
   // them.
@@ -26,6 +28,9 @@ class Arena {
   void lend_to_graph();
 
   Device device() const;
+  // Where the kernels run whose memory this is or counts: device(), but of an arena that plans what it plans
+  // for, the CPU unless told otherwise.
+  Device kernels_on() const;
   int64_t bytes_in_use() const;
   int64_t peak_bytes() const;      // the most that was ever in use, holes included
   int64_t reserved_bytes() const;  // what was taken from the system
@@ -33,6 +38,7 @@ class Arena {
   class Pool;
 
  private:
+  explicit Arena(std::shared_ptr<Pool> pool) : pool_(std::move(pool)) {}
   std::shared_ptr<Pool> pool_;
 };
 

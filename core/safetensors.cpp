@@ -47,7 +47,7 @@ void check_layout(std::vector<Entry>& entries, uint64_t data_bytes, const std::s
     uint64_t bytes = 0;
     if (!count_bytes(e, bytes) || bytes != e.end - e.begin)
       fail(origin, "tensor {} of type {} and shape {} does not fit its {} bytes", in_quotes(e.name),
-           word_of(e.dtype), e.shape.str(), e.end - e.begin);
+           word_of(e.dtype), e.shape, e.end - e.begin);
   }
   std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
     return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
@@ -217,8 +217,8 @@ Tensor Safetensors::tensor(const std::string& name) const {
 void Safetensors::check(const std::string& name, const Shape& shape, DType dtype) const {
   const Entry& e = at(name);
   if (e.dtype != dtype || e.shape != shape)
-    fail(origin_, "tensor {} is {} {}, not {} {}", in_quotes(name), name_of(e.dtype), e.shape.str(),
-         name_of(dtype), shape.str());
+    fail(origin_, "tensor {} is {} {}, not {} {}", in_quotes(name), name_of(e.dtype), e.shape, name_of(dtype),
+         shape);
 }
 
 void Safetensors::copy_to(const std::string& name, const Tensor& target) const {

@@ -10,14 +10,14 @@ Shape::Shape(std::span<const int64_t> extents) : rank_(static_cast<int>(extents.
   require(extents.size() <= kMaxRank, "shape: rank {} is above {}", extents.size(), kMaxRank);
   std::copy(extents.begin(), extents.end(), extent_.begin());
   require(std::all_of(begin(), end(), [](int64_t e) { return e >= 0; }), "shape: {} has a negative extent",
-          str());
+          *this);
 }
 
 int64_t Shape::numel() const {
   int64_t n = 1;
   for (int64_t e : *this) {
     if (__builtin_mul_overflow(n, e, &n))
-      throw error(ErrorKind::resource, "a tensor of shape {} has more elements than can be counted", str());
+      throw error(ErrorKind::resource, "a tensor of shape {} has more elements than can be counted", *this);
   }
   return n;
 }

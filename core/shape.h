@@ -1,6 +1,8 @@
 #pragma once
 // The extents of a tensor, row-major, rank 0 to 4.
 
+#include <fmt/format.h>
+
 #include <array>
 #include <cstdint>
 #include <initializer_list>
@@ -36,3 +38,12 @@ class Shape {
 };
 
 }  // namespace moe
+
+// Messages name shapes without making their text before it is needed.
+template <>
+struct fmt::formatter<moe::Shape> : fmt::formatter<std::string> {
+  template <class Context>
+  auto format(const moe::Shape& shape, Context& context) const {
+    return fmt::formatter<std::string>::format(shape.str(), context);
+  }
+};

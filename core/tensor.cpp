@@ -79,14 +79,14 @@ Tensor::Tensor(std::shared_ptr<Storage> storage, const Shape& shape, DType dtype
       dtype_(dtype) {
   require(storage_ != nullptr, "tensor: an undefined one has no views");
   require(byte_offset >= 0 && byte_offset + nbytes() <= storage_->bytes(),
-          "tensor: {} {} at byte {} does not fit into a storage of {} bytes", name_of(dtype), shape.str(),
+          "tensor: {} {} at byte {} does not fit into a storage of {} bytes", name_of(dtype), shape,
           byte_offset, storage_->bytes());
 }
 
 Tensor Tensor::empty(const Shape& shape, DType dtype, Device device) {
   int64_t bytes = 0;
   if (__builtin_mul_overflow(shape.numel(), static_cast<int64_t>(size_of(dtype)), &bytes))
-    throw error(ErrorKind::resource, "a tensor of shape {} does not fit into any memory", shape.str());
+    throw error(ErrorKind::resource, "a tensor of shape {} does not fit into any memory", shape);
   return {Storage::allocate(bytes, device), shape, dtype};
 }
 
@@ -102,14 +102,13 @@ Tensor Tensor::over(void* data, const Shape& shape, DType dtype) {
 }
 
 Tensor Tensor::reshape(const Shape& shape) const {
-  require(shape.numel() == numel_, "reshape: {} to {} changes the number of elements", shape_.str(),
-          shape.str());
+  require(shape.numel() == numel_, "reshape: {} to {} changes the number of elements", shape_, shape);
   return {storage_, shape, dtype_, byte_offset_};
 }
 
 Tensor Tensor::rows(int64_t begin, int64_t end) const {
   require(shape_.rank() >= 1 && 0 <= begin && begin <= end && end <= shape_[0], "rows: [{}, {}) of {}", begin,
-          end, shape_.str());
+          end, shape_);
   std::array<int64_t, Shape::kMaxRank> extent{};
   std::copy(shape_.begin(), shape_.end(), extent.begin());
   const int64_t row_bytes = shape_[0] ? nbytes() / shape_[0] : 0;
@@ -132,7 +131,7 @@ void Tensor::fill_zero() const {
 
 void Tensor::copy_from(const Tensor& source) const {
   require(shape_ == source.shape() && dtype_ == source.dtype(), "copy: {} {} from {} {}", name_of(dtype_),
-          shape_.str(), name_of(source.dtype()), source.shape().str());
+          shape_, name_of(source.dtype()), source.shape());
   if (!numel_ || device() == Device::meta) return;
   require(source.bytes_begin() != nullptr, "copy: the source is on device {}", name_of(source.device()));
   copy_bytes(bytes_begin(), device(), source.bytes_begin(), source.device(), nbytes());

@@ -27,10 +27,15 @@ class Storage {
   int64_t bytes() const { return bytes_; }
   Device device() const { return device_; }
 
+  // Whether its elements were rearranged for matrix products (pack_weights) and no longer lie row by row.
+  bool packed() const { return packed_; }
+  void set_packed() { packed_ = true; }
+
  private:
   void* data_;
   int64_t bytes_;
   Device device_;
+  bool packed_ = false;
 };
 
 // How often Storage::allocate has asked the system for memory since the program started. Tests hold it still
@@ -49,7 +54,7 @@ class Tensor {
   static Tensor from(std::span<const T> values, const Shape& shape) {
     Tensor t = empty(shape, dtype_of<T>());
     require(static_cast<int64_t>(values.size()) == t.numel(), "tensor: {} values for shape {}", values.size(),
-            shape.str());
+            shape);
     if (!values.empty()) std::memcpy(t.bytes_begin(), values.data(), values.size_bytes());
     return t;
   }
@@ -58,6 +63,8 @@ class Tensor {
   static Tensor over(void* data, const Shape& shape, DType dtype);
 
   bool defined() const { return storage_ != nullptr; }
+  // Whether no other tensor shares its storage.
+  bool alone() const { return storage_.use_count() == 1; }
   const Shape& shape() const { return shape_; }
   int64_t size(int axis) const { return shape_[axis]; }
   int64_t numel() const { return numel_; }
@@ -65,22 +72,34 @@ class Tensor {
   DType dtype() const { return dtype_; }
   Device device() const { return storage_ ? storage_->device() : Device::meta; }
 
+  // Whether its elements no longer lie row by row, see pack_weights.
+  bool packed() const { return storage_ && storage_->packed(); }
+  void set_packed() const { storage_->set_packed(); }
+
   // The first element, or nullptr when the tensor is undefined or on Device::meta.
-  // Throws ErrorKind::runtime when T is not the tensor's element type.
+  // Throws ErrorKind::runtime when T is not the tensor's element type, or the tensor is packed.
   template <class T>
   T* data() const {
+    require_rows();
+    return packed_data<T>();
+  }
+  // The same for who reads packed tensors as well.
+  template <class T>
+  T* packed_data() const {
     if (!defined() || device() == Device::meta) return nullptr;
     require(dtype_ == dtype_of<T>(), "tensor: holds {}, asked for {}", name_of(dtype_),
             name_of(dtype_of<T>()));
-    return reinterpret_cast<T*>(bytes_begin());
+    return reinterpret_cast<T*>(first_byte());
   }
   template <class T>
   std::span<T> span() const {
     T* p = data<T>();
     return {p, p ? static_cast<size_t>(numel_) : 0};
   }
+  // As data() is, whatever the type.
   std::byte* bytes_begin() const {
-    return storage_ && storage_->data() ? static_cast<std::byte*>(storage_->data()) + byte_offset_ : nullptr;
+    require_rows();
+    return first_byte();
   }
 
   // The same elements under another shape; the number of elements must agree.
@@ -96,6 +115,13 @@ class Tensor {
   Tensor to(Device) const;
 
  private:
+  void require_rows() const {
+    require(!packed(), "tensor: its elements are packed for matrix products and do not lie row by row");
+  }
+  std::byte* first_byte() const {
+    return storage_ && storage_->data() ? static_cast<std::byte*>(storage_->data()) + byte_offset_ : nullptr;
+  }
+
   std::shared_ptr<Storage> storage_;
   Shape shape_;
   int64_t numel_ = 0;

@@ -153,6 +153,14 @@ void MoeLm::initialise(uint64_t seed) const {
   }
 }
 
+void MoeLm::pack_weights() const {
+  require(!gradients_, "pack_weights: this model is for training");
+  for (const Layer& layer : layers_)
+    for (const Parameter* weight : {&layer.attention.qkv.weight, &layer.attention.proj.weight,
+                                    &layer.moe.experts.up_weight, &layer.moe.experts.down_weight})
+      moe::pack_weights(weight->value);
+}
+
 Var MoeLm::embed(Tape& tape, const Tensor& tokens, int64_t past) const {
   const int64_t rows = tokens.numel(), length = tokens.size(1);
   const Tensor positions = tape.empty({rows}, DType::i32);
@@ -162,7 +170,7 @@ Var MoeLm::embed(Tape& tape, const Tensor& tokens, int64_t past) const {
 }
 
 LmOutput MoeLm::forward(Tape& tape, const Tensor& tokens, const ForwardOptions& options) const {
-  require(tokens.shape().rank() == 2, "forward: tokens must be [B, T], got {}", tokens.shape().str());
+  require(tokens.shape().rank() == 2, "forward: tokens must be [B, T], got {}", tokens.shape());
   const int64_t batch = tokens.size(0), length = tokens.size(1);
   const int64_t past = options.cache ? options.cache->length : 0;
   require(length > 0 && past + length <= config_.block_size,

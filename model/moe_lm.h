@@ -55,6 +55,10 @@ class MoeLm {
   // Draws all weights as config().init says; a pure function of the seed.
   void initialise(uint64_t seed) const;
 
+  // Rearranges the weights of most products (moe::pack_weights) so that inference of few tokens is faster, to
+  // the same bits. Of these parameters the values cannot be read any more. For models without gradients.
+  void pack_weights() const;
+
   // tokens: i32 [B, T], T at most block_size (together with what the cache holds).
   LmOutput forward(Tape&, const Tensor& tokens, const ForwardOptions&) const;
 

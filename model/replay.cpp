@@ -59,8 +59,7 @@ std::vector<To> values_of(const Safetensors& file, const std::string& name, cons
   const Safetensors::Entry* entry = file.find(name);
   if (!entry) throw broken(file, "there is no tensor " + in_quotes(name));
   if (!(entry->shape == shape))
-    throw broken(file,
-                 fmt::format("{} must be {}, got {}", in_quotes(name), shape.str(), entry->shape.str()));
+    throw broken(file, fmt::format("{} must be {}, got {}", in_quotes(name), shape, entry->shape));
   const Tensor tensor = file.tensor(name);
   std::vector<To> values;
   bool known = false;

@@ -82,7 +82,7 @@ bool StepStats::finite() const {
   return std::isfinite(loss + auxiliary) && std::isfinite(grad_norm);
 }
 
-MemoryPlan plan_memory(const ModelConfig& m, const TrainConfig& t, int64_t available) {
+MemoryPlan plan_memory(const ModelConfig& m, const TrainConfig& t, int64_t available, Device device) {
   const auto refuse = [&](double bytes) {
     throw error(
         ErrorKind::resource,
@@ -105,7 +105,7 @@ MemoryPlan plan_memory(const ModelConfig& m, const TrainConfig& t, int64_t avail
   }
   plan.optimizer = 2 * plan.parameters;
 
-  Arena arena(Device::meta);
+  Arena arena = Arena::planning(device);
   {
     const Tensor batch = Tensor::empty({t.batch_size, m.block_size}, DType::i32, Device::meta);
     Tape tape(arena, Mode::train);
@@ -125,7 +125,8 @@ MemoryPlan plan_memory(const ModelConfig& m, const TrainConfig& t, int64_t avail
 Trainer::Trainer(const MoeLm& model, const TrainConfig& config, const Corpus& corpus, const MemoryPlan& plan)
     : model_(model),
       config_(config),
-      arena_(model.device(), plan.activations),
+      activations_(plan.activations),
+      arena_(model.device(), activations_),
       state_(model, {config.accumulate, config.spike_zscore, config.grad_clip}),
       optimizer_(model) {
   const Device device = model.device();
@@ -265,6 +266,10 @@ double Trainer::peek_loss(int64_t step) {
   const ForwardOptions options = draw_batch(0);
   Tape tape(arena_, Mode::train);
   return scalar(run_pass(tape, model_, config_, tokens_, targets_, options).cross_entropy);
+}
+
+void Trainer::release_activations() {
+  if (!gpu_) arena_ = Arena(model_.device(), activations_);
 }
 
 EvalStats Trainer::evaluate(int64_t step, const std::function<bool()>& stop) {

@@ -22,8 +22,9 @@ struct MemoryPlan {
   int64_t parameters = 0, gradients = 0, optimizer = 0, activations = 0;
   int64_t total() const { return parameters + gradients + optimizer + activations; }
 };
-// Throws ErrorKind::resource, saying how much is needed, when the run cannot fit into `available` bytes.
-MemoryPlan plan_memory(const ModelConfig&, const TrainConfig&, int64_t available);
+// Of a run on `device`. Throws ErrorKind::resource, saying how much is needed, when it cannot fit into
+// `available` bytes.
+MemoryPlan plan_memory(const ModelConfig&, const TrainConfig&, int64_t available, Device device);
 
 struct StepStats : StepOutcome {
   int64_t step = 0;
@@ -89,6 +90,9 @@ class Trainer {
   EvalStats evaluate(int64_t step, const std::function<bool()>& stop = {});
 
   const Arena& arena() const { return arena_; }
+  // Gives the memory of activations back to the system, where no graph refers to it. The next step or
+  // evaluation takes it anew.
+  void release_activations();
 
  private:
   // On which all that the trainer launches goes: on the GPU that of its steps.
@@ -111,6 +115,7 @@ class Trainer {
   const TrainConfig& config_;
   std::optional<GpuSteps> gpu_;  // on Device::cuda
   Tensor train_ids_, validation_ids_;
+  int64_t activations_;  // bytes
   Arena arena_;
   StepState state_;
   Optimizer optimizer_;

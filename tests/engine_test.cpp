@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <optional>
 #include <vector>
 
 #include "autograd/ops.h"
@@ -266,6 +267,55 @@ TEST_CASE("constants and inference record nothing, and backward says so", "[tape
   const Var y = scale(training, Var::parameter(p), 2);
   CHECK_THROWS_AS(training.backward(y, doubles({1, 2}, {2})), Error);
   CHECK(elements(p.grad) == std::vector<double>{0});
+}
+
+TEST_CASE("backward may overwrite a gradient that nobody else can see, and no other", "[tape]") {
+  const Parameter p = parameter("x", {1});
+  for (const bool held : {false, true}) {
+    Arena arena(Device::cpu);
+    Tape tape(arena, Mode::train);
+    std::optional<bool> alone;
+    Var y = tape.record("probe", scale(tape, Var::parameter(p), 3).value(), {Var::parameter(p)},
+                        [&](const Tensor& dy) { alone = dy.alone(); });
+    const Var z = scale(tape, y, 2);
+    if (!held) y = {};
+    tape.backward(z);
+    CHECK(alone == !held);
+    if (held) CHECK(elements(y.grad().get()) == std::vector<double>{2});
+  }
+}
+
+TEST_CASE("what is computed again in backward has the same bits and takes no memory until then", "[tape]") {
+  const Parameter x = parameter("x", {1, 2, 4, 8, 16, 3, 5, 7}), gain = parameter("gain", {3, 2, 1, 5}),
+                  bias = parameter("bias", {1, 0, 2, -1});
+  for (const bool sum_first : {false, true}) {
+    Arena arena(Device::cpu);
+    Tape tape(arena, Mode::train);
+    const Var in = scale(tape, Var::parameter({x.name, x.value.reshape({2, 4}), x.grad.reshape({2, 4})}), 1);
+    const auto normed = [&](Tape& on) {
+      return sum_first
+                 ? add_layer_norm(on, in, in, Var::parameter(gain), Var::parameter(bias), 0, RngAddress())
+                       .norm
+                 : layer_norm(on, in, Var::parameter(gain), Var::parameter(bias));
+    };
+    Var y = normed(tape);
+    const std::vector<double> before = elements(y.value());
+    const Saved saved = y.saved();
+    const int64_t with = arena.bytes_in_use();
+    y = {};
+    CHECK(arena.bytes_in_use() == with - 64);
+    CHECK(elements(saved.value()) == before);
+    CHECK(arena.bytes_in_use() == with);
+    CHECK(&saved.value() == &saved.value());
+
+    Tape inferring(arena, Mode::infer);
+    const Var kept = normed(inferring);
+    CHECK(kept.saved().value().bytes_begin() == kept.value().bytes_begin());
+  }
+  Arena gpu = Arena::planning(Device::cuda), cpu(Device::meta);
+  CHECK(gpu.device() == Device::meta);
+  CHECK(gpu.kernels_on() == Device::cuda);
+  CHECK(cpu.kernels_on() == Device::cpu);
 }
 
 TEST_CASE("a steady step asks nothing of the system and has the same addresses", "[tape][arena]") {

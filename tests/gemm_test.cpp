@@ -7,6 +7,7 @@
 #include <optional>
 #include <vector>
 
+#include "core/error.h"
 #include "core/parallel.h"
 #include "core/philox.h"
 #include "kernels/gemm/parts.h"
@@ -219,6 +220,54 @@ TEMPLATE_TEST_CASE("a row of gemm has the same bits alone, among others, in any 
       }
     }
   }
+}
+
+TEMPLATE_TEST_CASE("a packed B gives the same bits as one whose columns lie behind each other", "[gemm]",
+                   float, double) {
+  using T = TestType;
+  const bool accumulate = GENERATE(false, true);
+  for (const detail::InstructionSet& set : detail::instruction_sets())
+    for (const int64_t m : {1, 2, 8, 12, 13, 32, 300})
+      for (const auto& [n, k] : {std::pair<int64_t, int64_t>{32, 1}, {160, 70}, {96, 600}}) {
+        CAPTURE(set.name, m, n, k, accumulate);
+        const Matrix<T> a(m, k, false, 0), before(m, n, false, 2);
+        std::vector<T> columns(static_cast<size_t>(n * k));
+        for (size_t i = 0; i < columns.size(); ++i)
+          columns[i] = static_cast<T>(random_normal({.seed = 7, .stream = 1}, i));
+        const std::vector<T> bias = make_bias<T>(n);
+        Matrix<T> c = before, wanted = before;
+        Gemm<T> p{.m = m,
+                  .n = n,
+                  .k = k,
+                  .a = a.memory.data(),
+                  .lda = a.ld,
+                  .b = columns.data(),
+                  .ldb = k,
+                  .b_transposed = true,
+                  .c = wanted.memory.data(),
+                  .ldc = c.ld,
+                  .bias = bias.data(),
+                  .accumulate = accumulate,
+                  .relu = true};
+        detail::gemm(std::span<const Gemm<T>>(&p, 1), set);
+        pack_columns(n, k, columns.data());
+        p.b_packed = true;
+        p.c = c.memory.data();
+        detail::gemm(std::span<const Gemm<T>>(&p, 1), set);
+        CHECK(same_rows(wanted, 0, c));
+      }
+}
+
+TEST_CASE("columns are packed in slivers of 32, and only whole ones", "[gemm]") {
+  constexpr int64_t n = 64, k = 3;
+  std::vector<float> b(n * k);
+  for (size_t i = 0; i < b.size(); ++i) b[i] = static_cast<float>(i);
+  pack_columns(n, k, b.data());
+  for (int64_t j = 0; j < n; ++j)
+    for (int64_t l = 0; l < k; ++l)
+      CHECK(b[static_cast<size_t>(packed_index(k, l, j))] == static_cast<float>(j * k + l));
+  CHECK(packed_index(k, 1, 33) == 32 * k + 32 + 1);
+  CHECK_THROWS_AS(pack_columns(33, k, b.data()), Error);
 }
 
 TEMPLATE_TEST_CASE("a column of gemm has the same bits alone as among others", "[gemm]", float, double) {

@@ -207,6 +207,34 @@ TEST_CASE("the last position alone has the logits it has in the whole window", "
   CHECK(std::equal(one.begin(), one.end(), all.end() - static_cast<std::ptrdiff_t>(one.size())));
 }
 
+TEST_CASE("packed weights give the same logits, and are for products alone", "[model][independence]") {
+  ModelConfig wide = small_config();  // whose weights can be packed, all but lm_head's
+  wide.n_embed = 32;
+  ModelConfig silu = wide;
+  silu.activation = Activation::silu;
+  for (const ModelConfig& c : {small_config(), wide, silu}) {
+    const MoeLm model(c, DType::f32, Device::cpu, false);
+    model.initialise(9);
+    const Tensor many = token_batch(c, 37, c.block_size), one = token_batch(c, 1, 1);
+    const std::vector<float> before = infer_logits(model, many), before_one = infer_logits(model, one);
+    model.pack_weights();
+    model.pack_weights();  // once is enough
+    CHECK(infer_logits(model, many) == before);
+    CHECK(infer_logits(model, one) == before_one);
+  }
+  const MoeLm model(wide, DType::f32, Device::cpu, false);
+  model.initialise(9);
+  model.pack_weights();
+  for (const char* name : {"blocks.1.moe.experts.up.weight", "blocks.1.attn.qkv.weight"}) {
+    const Tensor& weight = parameter(model, name).value;
+    CHECK(weight.packed());
+    CHECK_THROWS_AS(weight.data<float>(), Error);
+    CHECK_THROWS_AS(weight.bytes_begin(), Error);
+  }
+  CHECK(!parameter(model, "lm_head.weight").value.packed());
+  CHECK_THROWS_AS(MoeLm(wide).pack_weights(), Error);
+}
+
 TEST_CASE("a later token changes no earlier logit", "[model]") {
   const ModelConfig c = small_config();
   const MoeLm model(c);

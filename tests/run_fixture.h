@@ -35,7 +35,7 @@ struct SmallRun {
       : train(t),
         corpus(grammar(2000)),
         model(m),
-        plan(plan_memory(m, t, kPlenty)),
+        plan(plan_memory(m, t, kPlenty, Device::cpu)),
         trainer(model, train, corpus, plan) {
     model.initialise(static_cast<uint64_t>(t.seed));
   }

@@ -124,7 +124,7 @@ TEST_CASE("a run that cannot fit is refused before any memory is taken, saying h
   c.n_layer = 1000;
   const int64_t before = system_allocations();
   try {
-    plan_memory(c, {}, int64_t{16} << 30);
+    plan_memory(c, {}, int64_t{16} << 30, Device::cpu);
     FAIL("no error");
   } catch (const Error& e) {
     CHECK(e.kind() == ErrorKind::resource);
@@ -132,9 +132,9 @@ TEST_CASE("a run that cannot fit is refused before any memory is taken, saying h
   }
   c.n_layer = 2;
   c.n_embed = 64;
-  const MemoryPlan plan = plan_memory(c, {}, kPlenty);
-  CHECK_THROWS_AS(plan_memory(c, {}, plan.total() - 1), Error);
-  CHECK_NOTHROW(plan_memory(c, {}, plan.total()));
+  const MemoryPlan plan = plan_memory(c, {}, kPlenty, Device::cpu);
+  CHECK_THROWS_AS(plan_memory(c, {}, plan.total() - 1, Device::cpu), Error);
+  CHECK_NOTHROW(plan_memory(c, {}, plan.total(), Device::cpu));
   CHECK(system_allocations() == before);
 }
 

@@ -30,7 +30,7 @@ void each_dropped(int64_t n, int64_t dim, const DropRule& rule, const RngAddress
 template <class T>
 void add_layer_norm_forward(LayerNormShape s, double eps, DropRule rule, const RngAddress& rng, const T* x,
                             const T* y, const T* gain, const T* bias, T* sum, T* out, T* mean, T* rstd) {
-  parallel_ranges(s.rows, kNormRows, [=](int64_t begin, int64_t end) {
+  parallel_ranges(s.rows, kNormForwardRows, [=](int64_t begin, int64_t end) {
     uint32_t* const draws = thread_scratch<uint32_t>(s.dim + kDrawSlack);
     for (int64_t n = begin; n < end; ++n) {
       const int64_t at = n * s.dim;

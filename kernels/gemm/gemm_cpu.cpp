@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "core/error.h"
 #include "core/parallel.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/gemm/parts.h"
@@ -35,14 +36,15 @@ Stripes row_stripes(const Gemm<T>& p) {
 
 template <class T>
 Stripes column_stripes(const Gemm<T>& p) {
-  return {p.n, kMostColumns, kTileColumns};
+  return {p.n, p.b_packed ? kMostColumns / 2 : kMostColumns, kTileColumns};
 }
 
 // Whether packing A and turning C around is less work than packing B: an element that is turned costs about
 // two that are packed.
 template <class T>
 bool turned(const Gemm<T>& p) {
-  return p.b_transposed && !p.a_transposed && !p.accumulate && 2 * p.m * (p.k + p.n) < p.n * p.k;
+  return p.b_transposed && !p.b_packed && !p.a_transposed && !p.accumulate &&
+         2 * p.m * (p.k + p.n) < p.n * p.k;
 }
 
 void multiply(const InstructionSet& set, const Part<float>& part, float* memory) {
@@ -110,5 +112,20 @@ void gemm(std::span<const Gemm<T>> problems) {
 
 template void gemm(std::span<const Gemm<float>>);
 template void gemm(std::span<const Gemm<double>>);
+
+// A sliver's elements are the same before and after.
+template <class T>
+void pack_columns(int64_t n, int64_t k, T* b) {
+  require(n % kSliverColumns == 0, "pack_columns: {} columns are no multiple of {}", n, kSliverColumns);
+  parallel_for(n / kSliverColumns, [=](int64_t task) {
+    T *const sliver = b + task * kSliverColumns * k, *const copy = thread_scratch<T>(kSliverColumns * k);
+    std::copy_n(sliver, kSliverColumns * k, copy);
+    for (int64_t l = 0; l < k; ++l)
+      for (int64_t j = 0; j < kSliverColumns; ++j) sliver[packed_index(k, l, j)] = copy[j * k + l];
+  });
+}
+
+template void pack_columns(int64_t, int64_t, float*);
+template void pack_columns(int64_t, int64_t, double*);
 
 }  // namespace moe::kernels::cpu

@@ -124,7 +124,8 @@ struct TileOutput {
 // when Transposed; B(l, j) is b[l*ldb + j].
 //
 // Memory is asked for before it is needed: the lines of C in the first steps, a row in each, and in every
-// step those of A, sixteen steps ahead when Transposed, else in the rows below, where the next tile begins.
+// step those of A, sixteen steps ahead when Transposed, else in the rows below, where the next tile begins,
+// and those of B 32 steps ahead, which counts where B was packed long ago and comes from beyond the caches.
 template <class T, int Rows, int Vectors, bool Transposed>
 void compute_tile(int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb, const TileOutput<T>& out) {
   using Vector = typename RegisterTile<T>::Vector;
@@ -151,6 +152,7 @@ void compute_tile(int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb, c
 #pragma GCC unroll 2
       for (int v = 0; v < Vectors; ++v) sum[r][v] += factor * bl[v];
     }
+    for (int64_t j = 0; j < Vectors * lanes; j += kLineElements<T>) __builtin_prefetch(b + 32 * ldb + j);
     b += ldb;
   };
   int64_t l = 0;

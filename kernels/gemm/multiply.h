@@ -12,6 +12,8 @@
 // columns, which are contiguous, take the role of A's rows, A is packed, and tiles are turned around on their
 // way to C.
 //
+// A B that pack_columns has packed is read where it lies.
+//
 // Either way an element is the sum over blocks of k of one chain of multiply-adds each. Neither kBlock nor
 // the chain depends on anything but k, which is what the contract promises about bits.
 
@@ -21,23 +23,32 @@
 namespace moe::kernels::cpu::detail {
 namespace {
 
+// Rows of A that a tile of registers meets: as equal parts of all as tiles allow, since a tile of a row or
+// two takes nearly as long as one of six.
+inline int64_t rows_a_tile(int64_t rows) {
+  const int64_t tiles = (rows + kRows - 1) / kRows;
+  return tiles ? (rows + tiles - 1) / tiles : 1;
+}
+
 template <class T>
 void multiply_straight(const Part<T>& part, T* slivers) {
   const Gemm<T>& p = *part.product;
-  const int64_t i0 = part.i0, i1 = part.i1, j0 = part.j0, j1 = part.j1;
+  const int64_t i0 = part.i0, i1 = part.i1, j0 = part.j0, j1 = part.j1, tile_rows = rows_a_tile(i1 - i0);
+  const bool pack = !p.b_packed;
   int64_t l = 0;
   do {  // at least once: k = 0 writes bias and C
     const int64_t k = std::min(kBlock, p.k - l);
     const bool last = l + k == p.k;
-    if (!p.b_transposed) pack_straight(p.b + l * p.ldb + j0, p.ldb, k, j1 - j0, slivers);
+    if (pack && !p.b_transposed) pack_straight(p.b + l * p.ldb + j0, p.ldb, k, j1 - j0, slivers);
     for (int64_t j = j0; j < j1; j += RegisterTile<T>::kColumns) {
       const int64_t columns = std::min<int64_t>(j1 - j, RegisterTile<T>::kColumns),
-                    width = RegisterTile<T>::width(columns);
+                    width = pack ? RegisterTile<T>::width(columns) : kSliverColumns;
       T* const sliver = slivers + (j - j0) * k;
-      if (p.b_transposed) pack_transposed(p.b + j * p.ldb + l, p.ldb, k, columns, sliver, width);
-      for (int64_t i = i0; i < i1; i += kRows)
-        run_tile(std::min<int64_t>(i1 - i, kRows), p.a_transposed, k,
-                 p.a_transposed ? p.a + l * p.lda + i : p.a + i * p.lda + l, p.lda, sliver, width,
+      if (pack && p.b_transposed) pack_transposed(p.b + j * p.ldb + l, p.ldb, k, columns, sliver, width);
+      const T* const b = pack ? sliver : p.b + packed_index(p.k, l, j);
+      for (int64_t i = i0; i < i1; i += tile_rows)
+        run_tile(std::min(i1 - i, tile_rows), p.a_transposed, k,
+                 p.a_transposed ? p.a + l * p.lda + i : p.a + i * p.lda + l, p.lda, b, width,
                  {.c = p.c + i * p.ldc + j,
                   .ldc = p.ldc,
                   .columns = columns,

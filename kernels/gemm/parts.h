@@ -13,7 +13,7 @@ inline constexpr int64_t kBlock = 512;     // of k: what is packed at once
 inline constexpr int64_t kMostRows = 264;  // of a part
 inline constexpr int64_t kMostColumns = 128;
 // Of the largest tile of registers of any instruction set; others divide them.
-inline constexpr int64_t kTileRows = 12, kTileColumns = 32;
+inline constexpr int64_t kTileRows = 12, kTileColumns = kSliverColumns;
 inline constexpr int64_t kTurnedColumns = 4 * kTileRows;  // of C that are turned at once
 
 // Rows [i0, i1) and columns [j0, j1) of a product.

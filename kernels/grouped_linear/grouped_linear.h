@@ -25,6 +25,7 @@ namespace moe::kernels {
 struct GroupedLinearShape {
   int64_t rows = 0, in = 0, out = 0, experts = 0;  // R
   Epilogue epilogue = Epilogue::none;
+  bool packed = false;  // weight lies as cpu::pack_columns leaves it; forward on the CPU alone
 };
 
 // Which row belongs to whom.
@@ -53,8 +54,8 @@ template <class T>
 void grouped_linear_forward(GroupedLinearShape shape, const GroupedRows&, const T* x, const T* weight,
                             const T* bias, T* rows, T* h, T* y);
 
-// dh [R, out], which receives the gradient above, is asked for with an epilogue; rows and drows [R, in] with
-// assignment.
+// dh [R, out], which receives the gradient above, is asked for with an epilogue, and may be dy; rows and
+// drows [R, in] are asked for with assignment.
 template <class T>
 void grouped_linear_backward(GroupedLinearShape shape, const GroupedRows&, const GroupedGradients<T>&,
                              T* rows, T* dh, T* drows);

@@ -27,7 +27,7 @@ GatherShape gather_shape(const GroupedLinearShape& s, const GroupedRows& at) {
 template <class T>
 void grouped_linear_forward(GroupedLinearShape shape, const GroupedRows& where, const T* x, const T* weight,
                             const T* bias, T* rows, T* h, T* y) {
-  const auto [R, in, out, experts, epilogue] = shape;
+  const auto [R, in, out, experts, epilogue, packed] = shape;
   if (where.assignment) gather_forward(gather_shape(shape, where), where.assignment, x, rows);
   const T* const from = where.assignment ? rows : x;
   T* const to = epilogue == Epilogue::silu ? h : y;
@@ -36,8 +36,8 @@ void grouped_linear_forward(GroupedLinearShape shape, const GroupedRows& where, 
   for (int64_t e = 0; e < experts; ++e) {
     const int64_t first = where.offsets[e], count = where.offsets[e + 1] - first;
     if (count == 0) continue;
-    products.push_back(linear_product({count, in, out}, at(from, first * in), at(weight, e * out * in),
-                                      at(bias, e * out), at(to, first * out)));
+    products.push_back(linear_product({count, in, out, packed}, at(from, first * in),
+                                      at(weight, e * out * in), at(bias, e * out), at(to, first * out)));
     products.back().relu = epilogue == Epilogue::relu;
   }
   gemm<T>(products);
@@ -49,7 +49,7 @@ void grouped_linear_forward(GroupedLinearShape shape, const GroupedRows& where, 
 template <class T>
 void grouped_linear_backward(GroupedLinearShape shape, const GroupedRows& where, const GroupedGradients<T>& g,
                              T* rows, T* dh, T* drows) {
-  const auto [R, in, out, experts, epilogue] = shape;
+  const auto [R, in, out, experts, epilogue, packed] = shape;
   const int64_t parts = (out + kEpilogueColumns - 1) / kEpilogueColumns;
   const bool masked = epilogue != Epilogue::none;
   if (masked || g.dbias)

@@ -12,7 +12,7 @@ namespace moe::kernels::cpu {
 template <class T>
 void layer_norm_forward(LayerNormShape s, double eps, const T* x, const T* gain, const T* bias, T* y, T* mean,
                         T* rstd) {
-  parallel_ranges(s.rows, kNormRows, [=](int64_t begin, int64_t end) {
+  parallel_ranges(s.rows, kNormForwardRows, [=](int64_t begin, int64_t end) {
     for (int64_t n = begin; n < end; ++n)
       normalize_row(s.dim, eps, x + n * s.dim, gain, bias, y + n * s.dim, mean + n, rstd + n);
   });

@@ -8,7 +8,8 @@
 
 namespace moe::kernels::cpu {
 
-inline constexpr int64_t kNormRows = 32;  // rows a task
+inline constexpr int64_t kNormRows = 32;         // rows a task
+inline constexpr int64_t kNormForwardRows = 16;  // without sums over rows
 
 template <class T>
 void normalize_row(int64_t dim, double eps, const T* x, const T* gain, const T* bias, T* y, T* mean,

@@ -13,6 +13,7 @@ namespace moe::kernels {
 
 struct LinearShape {
   int64_t rows = 0, in = 0, out = 0;
+  bool packed = false;  // weight lies as cpu::pack_columns leaves it; forward on the CPU alone
 };
 
 namespace cpu {

@@ -22,6 +22,7 @@ Gemm<T> linear_product(const LinearShape& s, const T* x, const T* weight, const 
           .b = weight,
           .ldb = s.in,
           .b_transposed = true,
+          .b_packed = s.packed,
           .c = y,
           .ldc = s.out,
           .bias = bias};
@@ -60,7 +61,8 @@ void add_linear_gradients(const LinearShape& s, const T* x, const T* weight, con
 inline constexpr int64_t kEpilogueColumns = 128;
 
 // The gradient of bias and epilogue, for kEpilogueColumns columns from `begin` on of some rows:
-//   dh = dy where kept > 0, else 0, with relu; dy times the derivative of silu at `kept` with silu
+//   dh = dy where kept > 0, else 0, with relu; dy times the derivative of silu at `kept` with silu;
+//   dh may be dy
 //   dbias += the column sums of dh, or of dy without an epilogue; may be nullptr
 template <Epilogue kind, class T>
 void epilogue_gradient(int64_t rows, int64_t out, int64_t begin, const T* kept, const T* dy, T* dh,
@@ -68,6 +70,7 @@ void epilogue_gradient(int64_t rows, int64_t out, int64_t begin, const T* kept, 
   const int64_t columns = std::min(kEpilogueColumns, out - begin);
   T sum[kEpilogueColumns] = {};
   for (int64_t at = begin; at < begin + rows * out; at += out)
+#pragma GCC ivdep
     for (int64_t j = 0; j < columns; ++j) {
       T g = dy[at + j];
       if constexpr (kind == Epilogue::relu) dh[at + j] = g = kept[at + j] > T(0) ? g : T(0);

@@ -20,7 +20,9 @@ struct DeviceRun {
   std::vector<StepStats> steps;
 
   DeviceRun(const ModelConfig& c, const TrainConfig& t, Device device)
-      : train(t), model(c, DType::f32, device), trainer(model, train, corpus, plan_memory(c, t, kPlenty)) {
+      : train(t),
+        model(c, DType::f32, device),
+        trainer(model, train, corpus, plan_memory(c, t, kPlenty, device)) {
     model.initialise(3);
   }
 

@@ -63,7 +63,7 @@ Step count_step(const ModelConfig& c, int64_t batch, Precision precision) {
   const Corpus corpus = random_text(c.vocab_size);
   const MoeLm model(c, DType::f32, Device::cuda);
   model.initialise(static_cast<uint64_t>(config.seed));
-  Trainer trainer(model, config, corpus, plan_memory(c, config, INT64_MAX));
+  Trainer trainer(model, config, corpus, plan_memory(c, config, INT64_MAX, Device::cuda));
   for (int64_t i = 0; i < kStep; ++i) trainer.step(i);
   cudaDeviceSynchronize();
   const simt::Counters before = simt::counters();
