@@ -20,7 +20,7 @@ RunHistory history_of(const std::string& folder) {
   if (!std::filesystem::is_directory(folder))
     throw error(ErrorKind::data, "{}: there is no such folder", folder);
   RunHistory run = read_history(folder);
-  if (run.metrics.empty() && run.routing.empty() && !model_folder(folder))
+  if (run.metrics.empty() && run.routing.windows.empty() && !model_folder(folder))
     throw error(ErrorKind::data, "{}: there is no run in it: no {}, no {} and no model", folder, kMetricsFile,
                 kRoutingFile);
   return run;

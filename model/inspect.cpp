@@ -135,11 +135,10 @@ void add_by_expert(const char* name, const std::vector<double>& values, std::str
 }
 
 void add_experts(const Checkpoint& c, const RunHistory& run, std::string& out) {
-  const bool seen = !run.routing.empty() && run.routing.back().experts == c.model.num_experts &&
-                    static_cast<int64_t>(run.routing.back().layers.size()) == c.model.n_layer;
-  RoutingWindow recent;
+  const bool seen = run.routing.recent && run.routing.recent->experts == c.model.num_experts &&
+                    static_cast<int64_t>(run.routing.recent->layers.size()) == c.model.n_layer;
+  const RoutingWindow recent = seen ? *run.routing.recent : RoutingWindow();
   if (seen) {
-    recent = recent_window(run.routing);
     line(out, "experts", "load of steps {} to {}, weight norms of this model", recent.first, recent.end - 1);
   } else {
     line(out, "experts", "weight norms of this model; no {} tells of their load", kRoutingFile);
@@ -149,7 +148,7 @@ void add_experts(const Checkpoint& c, const RunHistory& run, std::string& out) {
     if (seen) {
       const LayerWindow& layer = recent.layers[l];
       std::string dead;
-      for (const DeadExpert& d : dead_experts(run.routing.back()))
+      for (const DeadExpert& d : dead_experts(run.routing.windows.back()))
         if (d.layer == static_cast<int64_t>(l)) dead += fmt::format(" {}", d.expert);
       out +=
           fmt::format("   entropy {:.3f} of {:.3f} nats   busiest {:.2f}x   dropped {:.1f} %   dead{}",
@@ -176,7 +175,7 @@ void add_curve(const char* name, const Series& series, size_t columns, std::stri
 
 RunHistory history_beside(const fs::path& folder) {
   RunHistory run = read_history(folder);
-  if (!run.metrics.empty() || !run.routing.empty()) return run;
+  if (!run.metrics.empty() || !run.routing.windows.empty()) return run;
   return read_history(fs::absolute(folder).lexically_normal() / "..");
 }
 

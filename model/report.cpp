@@ -44,8 +44,7 @@ std::string head_html(const ReportInput& input) {
 Report make_report(const ReportInput& input) {
   require(!input.runs.empty(), "report: there is no run to report of");
   Report report;
-  std::optional<RoutingWindow> window;
-  if (const auto& routing = input.runs.front().routing; !routing.empty()) window = recent_window(routing);
+  const auto& window = input.runs.front().routing.recent;
   const RoutingWindow* recent = window ? &*window : nullptr;
 
   std::string& html = report.html;

@@ -53,13 +53,6 @@ int64_t pairs_of(const LayerWindow& layer, size_t i, size_t j) {
 
 }  // namespace
 
-RoutingWindow recent_window(const std::vector<RoutingWindow>& windows) {
-  RoutingWindow recent = windows.back();
-  const int64_t begin = recent.end - recent.end / 4;
-  for (size_t i = windows.size() - 1; i-- > 0 && windows[i].first >= begin;) recent.add(windows[i]);
-  return recent;
-}
-
 Figure draw_load(const std::vector<RoutingWindow>& windows, size_t layer) {
   constexpr double kWidth = 560, kRight = 48;
   const int64_t experts = windows.back().experts;

@@ -9,10 +9,6 @@
 
 namespace moe {
 
-// The windows of the last quarter of the run added up: what the experts have become, without how they got
-// there. `windows` must not be empty.
-RoutingWindow recent_window(const std::vector<RoutingWindow>& windows);
-
 // One layer's load of each expert over time, in shades of its ratio to the even share; no token at all is
 // struck out.
 Figure draw_load(const std::vector<RoutingWindow>& windows, size_t layer);

@@ -165,7 +165,7 @@ std::string facts_html(const ReportInput& input, const RoutingWindow* recent) {
   if (recent) {
     double busiest = 0;
     for (const LayerWindow& l : recent->layers) busiest = std::max(busiest, l.busiest_over_mean());
-    const size_t dead = dead_experts(run.routing.back()).size();
+    const size_t dead = dead_experts(run.routing.windows.back()).size();
     out += fact("Busiest expert", fmt::format("{:.2f}×", busiest), "the mean load, worst layer");
     out +=
         fact("Dead experts", fmt::format("{}", dead),
@@ -217,16 +217,16 @@ std::string experts_html(const ReportInput& input, const RoutingWindow* recent,
   const RunHistory& run = input.runs.front();
   std::string out = "<section id=\"experts\"><h2>Experts</h2>";
   if (!recent) return out + missing_routing(run) + "</section>";
-  if (run.skipped_routing > 0)
+  if (run.routing.skipped > 0)
     out += note_html(
-        fmt::format("{} lines of {} could not be used and are left out.", run.skipped_routing, kRoutingFile));
-  const std::vector<RoutingWindow> windows = coarsen(run.routing, kMostColumns);
+        fmt::format("{} lines of {} could not be used and are left out.", run.routing.skipped, kRoutingFile));
+  const std::vector<RoutingWindow> windows = coarsen(run.routing.windows, kMostColumns);
   out += fmt::format(
       "<p>A router sends each token to {} of {} experts. Orange experts get more than the even share, blue "
       "ones "
       "less; what is even is not coloured. The table is of steps {} to {}.</p>",
       recent->top_k, recent->experts, recent->first, recent->end - 1);
-  out += health_table(*recent, run.routing.back());
+  out += health_table(*recent, run.routing.windows.back());
   std::vector<Figure> layers = draw_layers(windows), loads, together;
   for (size_t l = 0; l < recent->layers.size(); ++l) {
     loads.push_back(draw_load(windows, l));

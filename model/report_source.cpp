@@ -1,5 +1,7 @@
 #include "model/report_source.h"
 
+#include <malloc.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -55,6 +57,8 @@ void LiveReport::update(const MoeLm& model, bool last) {
   input_.runs.assign(1, read_history(folder_));
   input_.map = map_passage(model, passage_, input_.symbols);
   write_report(folder_, make_report(input_), last);
+  input_.runs.clear();
+  malloc_trim(0);  // what so many small pieces leave free would stay with the process
   const Clock::time_point end = Clock::now();
   next_ = end + kRest * (end - start);
 }

@@ -180,23 +180,40 @@ bool from_json(std::string_view line, RoutingWindow& window) {
   return true;
 }
 
-std::vector<RoutingWindow> read_routing(const std::filesystem::path& file, int64_t& skipped) {
+// From the last line to the first: which windows are recent, fit, or were replaced is known then, and one
+// window at a time is whole in memory.
+RoutingHistory read_routing(const std::filesystem::path& file) {
   const std::string text = file_contents(file);
-  std::vector<RoutingWindow> windows;
-  for_each_line(text, [&](std::string_view line) {
+  RoutingHistory history;
+  std::vector<RoutingWindow>& windows = history.windows;
+  int64_t replaced_from = std::numeric_limits<int64_t>::max(), recent_from = 0;
+  for_each_line_backwards(text, [&](std::string_view line) {
     RoutingWindow window;
     if (!from_json(line, window)) {
-      ++skipped;
+      ++history.skipped;
       return;
     }
-    while (!windows.empty() && windows.back().end > window.first) windows.pop_back();
+    const bool replaced = window.end > replaced_from;
+    replaced_from = std::min(replaced_from, window.first);
+    if (replaced) return;
+    if (!windows.empty() && !window.fits(windows.front())) {
+      ++history.skipped;
+      return;
+    }
+    if (windows.empty()) {
+      recent_from = window.end - window.end / 4;
+      history.recent = window;
+    } else if (window.first >= recent_from) {
+      history.recent->add(window);
+    }
+    for (LayerWindow& l : window.layers) {
+      l.together = {};
+      l.symbols = {};
+    }
     windows.push_back(std::move(window));
   });
-  if (!windows.empty()) {
-    const RoutingWindow last = windows.back();
-    skipped += std::erase_if(windows, [&](const RoutingWindow& w) { return !w.fits(last); });
-  }
-  return windows;
+  std::ranges::reverse(windows);
+  return history;
 }
 
 std::vector<RoutingWindow> coarsen(std::vector<RoutingWindow> windows, size_t most) {

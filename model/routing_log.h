@@ -10,6 +10,7 @@
 // LayerWindow.
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,11 +25,19 @@ std::string to_json(const RoutingWindow&);
 // False, with `window` untouched, for anything but a row as above, whose sizes agree with each other.
 bool from_json(std::string_view line, RoutingWindow& window);
 
-// The rows of a file. What is no row (a last line cut short) is left out and counted in `skipped`; of rows
-// that overlap, as a run leaves them that was started over, the later one in the file counts, and so do only
-// those rows that fit the last one. A missing file has no rows. Throws ErrorKind::data for one that cannot be
-// read.
-std::vector<RoutingWindow> read_routing(const std::filesystem::path& file, int64_t& skipped);
+// What a run's rows tell.
+struct RoutingHistory {
+  // In order, without `together` and `symbols`, which take most of a window's memory.
+  std::vector<RoutingWindow> windows;
+  // The windows of the last quarter of the steps added up, with all that they hold: what the experts have
+  // become, without how they got there.
+  std::optional<RoutingWindow> recent;
+  int64_t skipped = 0;  // lines that could not be used
+};
+// What is no row (a last line cut short) is left out and counted as skipped; of rows that overlap, as a run
+// leaves them that was started over, the later one in the file counts, and so do only those rows that fit the
+// last one. A missing file has no rows. Throws ErrorKind::data for one that cannot be read.
+RoutingHistory read_routing(const std::filesystem::path& file);
 
 // At most `most` windows, by adding up neighbours.
 std::vector<RoutingWindow> coarsen(std::vector<RoutingWindow> windows, size_t most);

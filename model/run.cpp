@@ -142,6 +142,7 @@ int Run::run() {
   }
   collect(true);
   progress_.finish();
+  trainer_.release_activations();
   save();
   return requests_.stop();
 }
@@ -178,6 +179,7 @@ bool Run::evaluate() {
   progress_.evaluating();
   const auto start = std::chrono::steady_clock::now();
   const EvalStats eval = trainer_.evaluate(state_.step, requests_.stop);
+  trainer_.release_activations();  // room for what observers draw
   if (requests_.stop()) return false;
   const EvalReport result{state_.step, eval.train, eval.validation, seconds_since(start),
                           options_.tokens_per_character};

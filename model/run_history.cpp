@@ -46,7 +46,7 @@ const Series& RunHistory::metric(const std::string& key) const {
 }
 
 int64_t RunHistory::steps() const {
-  int64_t steps = routing.empty() ? 0 : routing.back().end;
+  int64_t steps = routing.windows.empty() ? 0 : routing.windows.back().end;
   for (const auto& [key, series] : metrics)
     if (!series.empty()) steps = std::max(steps, series.back().step + 1);
   return steps;
@@ -60,7 +60,7 @@ RunHistory read_history(const std::filesystem::path& folder) {
     const std::string text = read_file(folder / kMetricsFile, ErrorKind::data, kMaxBytes);
     for_each_line(text, [&](std::string_view line) { run.skipped_metrics += !add_row(line, run.metrics); });
   }
-  run.routing = read_routing(folder / kRoutingFile, run.skipped_routing);
+  run.routing = read_routing(folder / kRoutingFile);
   return run;
 }
 

@@ -18,10 +18,10 @@ struct Point {
 using Series = std::vector<Point>;  // steps rise strictly
 
 struct RunHistory {
-  std::string name;                                  // of the folder
-  std::map<std::string, Series> metrics;             // by the names of metrics.jsonl
-  std::vector<RoutingWindow> routing;                // in order
-  int64_t skipped_metrics = 0, skipped_routing = 0;  // lines that could not be used
+  std::string name;                       // of the folder
+  std::map<std::string, Series> metrics;  // by the names of metrics.jsonl
+  int64_t skipped_metrics = 0;            // lines that could not be used
+  RoutingHistory routing;
 
   // Empty for a name that no row has.
   const Series& metric(const std::string& name) const;

@@ -66,7 +66,11 @@ RunHistory run_of(const std::string& name, int64_t layers, int64_t experts, bool
     run.metrics["val_loss"].push_back({step, 4 - 0.0199 * static_cast<double>(step)});
   }
   for (int64_t i = 0; layers > 0 && i < 10; ++i)
-    run.routing.push_back(window_of(i, layers, experts, dropped));
+    run.routing.windows.push_back(window_of(i, layers, experts, dropped));
+  if (layers > 0) {
+    run.routing.recent = run.routing.windows[9];
+    run.routing.recent->add(run.routing.windows[8]);
+  }
   return run;
 }
 
@@ -269,7 +273,7 @@ TEST_CASE("what is missing is said to be missing", "[report]") {
   CHECK(has(bare.html, "symbols are shown by their numbers"));
   CHECK(data_of(bare.html)["figures"]["symbols-layer-0"]["names"][3] == "#3");
   input.runs[0].skipped_metrics = 2;
-  input.runs[0].skipped_routing = 3;
+  input.runs[0].routing.skipped = 3;
   CHECK(has(make_report(input).html, "2 lines of metrics.jsonl"));
   CHECK(has(make_report(input).html, "3 lines of routing.jsonl"));
 }
@@ -293,7 +297,7 @@ TEST_CASE("any number of experts and layers can be drawn", "[report]") {
 TEST_CASE("many windows are drawn as few, and nothing is lost", "[report]") {
   ReportInput input;
   input.runs = {run_of("run", 1, 4)};
-  for (int64_t i = 10; i < 1000; ++i) input.runs[0].routing.push_back(window_of(i, 1, 4, false));
+  for (int64_t i = 10; i < 1000; ++i) input.runs[0].routing.windows.push_back(window_of(i, 1, 4, false));
   const json load = data_of(make_report(input).html)["figures"]["load-layer-0"];
   CHECK(load["columns"].size() <= 120);
   int64_t sum = 0, all = 0;

@@ -248,15 +248,16 @@ TEST_CASE("a file of rows is readable after being cut anywhere", "[routing_stats
   const std::string first = to_json(watched_window(0)) + "\n", second = to_json(watched_window(2)) + "\n";
   const auto read = [&](const std::string& text) {
     std::ofstream(folder / "r.jsonl", std::ios::binary) << text;
-    int64_t skipped = 0;
-    return std::pair(read_routing(folder / "r.jsonl", skipped).size(), skipped);
+    const RoutingHistory history = read_routing(folder / "r.jsonl");
+    return std::pair(history.windows.size(), history.skipped);
   };
   CHECK(read(first + second) == std::pair<size_t, int64_t>(2, 0));
   for (size_t size = 1; size < second.size() - 1; size += 7)
     REQUIRE(read(first + second.substr(0, size)) == std::pair<size_t, int64_t>(1, 1));
-  int64_t skipped = 0;
-  CHECK(read_routing(folder / "missing.jsonl", skipped).empty());
-  CHECK(skipped == 0);
+  const RoutingHistory none = read_routing(folder / "missing.jsonl");
+  CHECK(none.windows.empty());
+  CHECK(!none.recent);
+  CHECK(none.skipped == 0);
 }
 
 TEST_CASE("of overlapping rows the later ones count", "[routing_stats]") {
@@ -264,10 +265,33 @@ TEST_CASE("of overlapping rows the later ones count", "[routing_stats]") {
   std::ofstream file(folder / "r.jsonl");
   for (const int64_t first : {0, 2, 4, 3}) file << to_json(watched_window(first)) << "\n";
   file.close();
-  int64_t skipped = 0;
-  const auto windows = read_routing(folder / "r.jsonl", skipped);
+  const auto windows = read_routing(folder / "r.jsonl").windows;
   REQUIRE(windows.size() == 2);
   CHECK(windows[1].first == 3);
+}
+
+TEST_CASE("the last quarter of a run is added up, and what takes most memory kept of it alone",
+          "[routing_stats]") {
+  const TempFolder folder;
+  std::ofstream file(folder / "r.jsonl");
+  std::vector<RoutingWindow> all;
+  for (int64_t i = 0; i < 12; ++i) {
+    all.push_back(watched_window(2 * i));
+    file << to_json(all.back()) << "\n";
+  }
+  file.close();
+  const RoutingHistory history = read_routing(folder / "r.jsonl");
+  REQUIRE(history.windows.size() == 12);
+  for (size_t i = 0; i < 12; ++i) {
+    CHECK(history.windows[i].first == all[i].first);
+    CHECK(history.windows[i].layers[1].load == all[i].layers[1].load);
+    CHECK(history.windows[i].layers[1].symbols.empty());
+    CHECK(history.windows[i].layers[1].together.empty());
+  }
+  RoutingWindow recent = all[11];
+  for (const size_t i : {10, 9}) recent.add(all[i]);
+  REQUIRE(history.recent);
+  check_equal(*history.recent, recent);
 }
 
 TEST_CASE("coarse windows hold what the fine ones held", "[routing_stats]") {
@@ -296,9 +320,9 @@ TEST_CASE("the log of a resumed run drops what lies ahead of it, and a new run's
     RoutingLog log(path, 4);
     log.append(watched_window(4, 1));
   }
-  int64_t skipped = 0;
-  const auto windows = read_routing(path, skipped);
-  CHECK(skipped == 0);
+  const RoutingHistory history = read_routing(path);
+  const auto& windows = history.windows;
+  CHECK(history.skipped == 0);
   REQUIRE(windows.size() == 3);
   CHECK(windows.back().end == 5);
   { const RoutingLog log(path, 0); }
@@ -317,6 +341,5 @@ TEST_CASE("a row that does not fit on the disk leaves no trace", "[routing_stats
   }
   CHECK(file_text(folder / "routing.jsonl") == before);
   log.append(watched_window(2));
-  int64_t skipped = 0;
-  CHECK(read_routing(folder / "routing.jsonl", skipped).size() == 2);
+  CHECK(read_routing(folder / "routing.jsonl").windows.size() == 2);
 }

@@ -58,7 +58,7 @@ TEST_CASE("a folder without files is a run without curves", "[run_history]") {
   const TempFolder folder;
   const RunHistory run = read_history(folder.path());
   CHECK(run.metrics.empty());
-  CHECK(run.routing.empty());
+  CHECK(run.routing.windows.empty());
   CHECK(run.steps() == 0);
 }
 
