@@ -12,7 +12,8 @@
 // columns, which are contiguous, take the role of A's rows, A is packed, and tiles are turned around on their
 // way to C.
 //
-// A B that pack_columns has packed is read where it lies.
+// A B that pack_columns has packed is read where it lies, and so is any whose rows are contiguous when they
+// meet few rows of A.
 //
 // Either way an element is the sum over blocks of k of one chain of multiply-adds each. Neither kBlock nor
 // the chain depends on anything but k, which is what the contract promises about bits.
@@ -30,11 +31,17 @@ inline int64_t rows_a_tile(int64_t rows) {
   return tiles ? (rows + tiles - 1) / tiles : 1;
 }
 
+// So few that a B whose rows are whole slivers is read where it lies: what packing saves them is less than it
+// takes.
+inline constexpr int64_t kFewRows = 5 * kRows;
+
 template <class T>
 void multiply_straight(const Part<T>& part, T* slivers) {
   const Gemm<T>& p = *part.product;
   const int64_t i0 = part.i0, i1 = part.i1, j0 = part.j0, j1 = part.j1, tile_rows = rows_a_tile(i1 - i0);
-  const bool pack = !p.b_packed;
+  const bool as_it_lies =
+      !p.b_transposed && i1 - i0 <= kFewRows && (j1 - j0) % RegisterTile<T>::kColumns == 0;
+  const bool pack = !p.b_packed && !as_it_lies;
   int64_t l = 0;
   do {  // at least once: k = 0 writes bias and C
     const int64_t k = std::min(kBlock, p.k - l);
@@ -42,10 +49,12 @@ void multiply_straight(const Part<T>& part, T* slivers) {
     if (pack && !p.b_transposed) pack_straight(p.b + l * p.ldb + j0, p.ldb, k, j1 - j0, slivers);
     for (int64_t j = j0; j < j1; j += RegisterTile<T>::kColumns) {
       const int64_t columns = std::min<int64_t>(j1 - j, RegisterTile<T>::kColumns),
-                    width = pack ? RegisterTile<T>::width(columns) : kSliverColumns;
+                    width = pack         ? RegisterTile<T>::width(columns)
+                            : p.b_packed ? kSliverColumns
+                                         : p.ldb;
       T* const sliver = slivers + (j - j0) * k;
       if (pack && p.b_transposed) pack_transposed(p.b + j * p.ldb + l, p.ldb, k, columns, sliver, width);
-      const T* const b = pack ? sliver : p.b + packed_index(p.k, l, j);
+      const T* const b = pack ? sliver : p.b_packed ? p.b + packed_index(p.k, l, j) : p.b + l * p.ldb + j;
       for (int64_t i = i0; i < i1; i += tile_rows)
         run_tile(std::min(i1 - i, tile_rows), p.a_transposed, k,
                  p.a_transposed ? p.a + l * p.lda + i : p.a + i * p.lda + l, p.lda, b, width,
