@@ -2,17 +2,12 @@
 
 #include <algorithm>
 #include <map>
-#include <numeric>
 
 namespace moe {
 namespace {
 
-constexpr double kTop = 28, kBottom = 38, kLeft = 34;
+constexpr double kTableTop = 28, kTableBottom = 38, kTableLeft = 34;
 constexpr size_t kMostSymbols = 72;
-
-int64_t total(const std::vector<int64_t>& counts) {
-  return std::accumulate(counts.begin(), counts.end(), int64_t{0});
-}
 
 double row_height(int64_t experts, double wanted_total, double most) {
   return std::clamp(wanted_total / static_cast<double>(experts), 4.0, most);
@@ -58,14 +53,14 @@ Figure draw_load(const std::vector<RoutingWindow>& windows, size_t layer) {
   const int64_t experts = windows.back().experts;
   const auto rows = static_cast<size_t>(experts);
   const double cell = row_height(experts, 144, 18);
-  Axes axes{kLeft, kTop, kWidth - kLeft - kRight, cell * static_cast<double>(experts)};
+  Axes axes{kTableLeft, kTableTop, kWidth - kTableLeft - kRight, cell * static_cast<double>(experts)};
   axes.x0 = static_cast<double>(windows.front().first);
   axes.x1 = static_cast<double>(windows.back().end);
   axes.y1 = static_cast<double>(experts);
 
   Figure figure{fmt::format("load-layer-{}", layer), fmt::format("Layer {}: load of each expert", layer),
                 "Assignments to each expert over time, against the even share. Struck out: no token at all.",
-                kWidth, axes.bottom() + kBottom};
+                kWidth, axes.bottom() + kTableBottom};
   CellPainter painter;
   for (size_t e = 0; e < rows; ++e) {
     const double y = axes.top + cell * static_cast<double>(e);
@@ -111,10 +106,10 @@ Figure draw_together(const RoutingWindow& window, size_t layer) {
   const auto experts = static_cast<size_t>(window.experts);
   const double cell = std::clamp(200 / static_cast<double>(experts), 3.0, 26.0);
   const double side = cell * static_cast<double>(experts);
-  Axes axes{kLeft, kTop, side, side, 0, static_cast<double>(experts), 0, static_cast<double>(experts)};
+  Axes axes{kTableLeft, kTableTop, side, side, 0, static_cast<double>(experts), 0, static_cast<double>(experts)};
   Figure figure{fmt::format("together-layer-{}", layer), fmt::format("Layer {}", layer),
                 "How often two experts get the same token, over what their loads alone would give.",
-                std::max(kWidth, kLeft + side + 10), kTop + side + 14};
+                std::max(kWidth, kTableLeft + side + 10), kTableTop + side + 14};
   const double scale = pair_scale(l);
   CellPainter painter;
   for (size_t i = 0; i < experts; ++i) {
@@ -169,7 +164,7 @@ Figure draw_symbols(const RoutingWindow& window, size_t layer, const std::vector
   const std::vector<int32_t> ids = frequent_symbols(window, kMostSymbols);
   const double cell = row_height(window.experts, 136, 17);
   const double columns = std::max<double>(1, static_cast<double>(ids.size()));
-  Axes axes{kLeft, kSymbolsTop, kWidth - kLeft - kRight, cell * static_cast<double>(experts)};
+  Axes axes{kTableLeft, kSymbolsTop, kWidth - kTableLeft - kRight, cell * static_cast<double>(experts)};
   const double width = std::min(30.0, axes.width / columns);
   axes.width = width * columns;
   axes.x1 = columns;

@@ -9,7 +9,6 @@
 #include <cstring>
 #include <limits>
 #include <nlohmann/json.hpp>
-#include <numeric>
 #include <utility>
 
 #include "core/file.h"
@@ -23,17 +22,13 @@ using nlohmann::ordered_json;
 
 constexpr size_t kWrittenSymbols = 256;
 constexpr int64_t kMostExperts = 1 << 16, kMostLayers = 1 << 16;
-constexpr int64_t kMaxBytes = int64_t{4} << 30;
+constexpr int64_t kMostRoutingBytes = int64_t{4} << 30;
 constexpr double kMostCounted = 9e15;  // what a double counts exactly
 
 double rounded(double x) {
   if (x == 0 || !std::isfinite(x)) return 0;
   const double unit = std::pow(10.0, std::floor(std::log10(std::abs(x))) - 6);
   return std::round(x / unit) * unit;
-}
-
-int64_t total(const std::vector<int64_t>& counts) {
-  return std::accumulate(counts.begin(), counts.end(), int64_t{0});
 }
 
 ordered_json symbols_json(const LayerWindow& layer) {
@@ -125,7 +120,7 @@ struct RowReader {
 
 std::string file_contents(const std::filesystem::path& path) {
   std::error_code ignored;
-  return std::filesystem::exists(path, ignored) ? read_file(path, ErrorKind::data, kMaxBytes) : "";
+  return std::filesystem::exists(path, ignored) ? read_file(path, ErrorKind::data, kMostRoutingBytes) : "";
 }
 
 Error append_error(const std::filesystem::path& path, int code) {

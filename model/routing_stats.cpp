@@ -49,11 +49,11 @@ void add_to(std::vector<T>& sum, const std::vector<T>& other) {
   for (size_t i = 0; i < sum.size(); ++i) sum[i] += other[i];
 }
 
+}  // namespace
+
 int64_t total(const std::vector<int64_t>& counts) {
   return std::accumulate(counts.begin(), counts.end(), int64_t{0});
 }
-
-}  // namespace
 
 double LayerWindow::entropy() const {
   return entropy_tokens > 0 ? entropy_sum / static_cast<double>(entropy_tokens) : 0;

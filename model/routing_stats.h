@@ -12,6 +12,8 @@
 
 namespace moe {
 
+int64_t total(const std::vector<int64_t>& counts);
+
 // One layer in one window. All counts are of the router's choices, before any capacity, unless they say kept.
 struct LayerWindow {
   std::vector<int64_t> load;       // [E] assignments; sums to k * tokens

@@ -12,7 +12,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int64_t kMaxBytes = int64_t{4} << 30;
+constexpr int64_t kMostMetricsBytes = int64_t{4} << 30;
 constexpr int64_t kMostSteps = int64_t{1} << 53;
 
 // False for a line that is no row.
@@ -57,7 +57,7 @@ RunHistory read_history(const std::filesystem::path& folder) {
   run.name = folder_name(folder);
   std::error_code ignored;
   if (std::filesystem::exists(folder / kMetricsFile, ignored)) {
-    const std::string text = read_file(folder / kMetricsFile, ErrorKind::data, kMaxBytes);
+    const std::string text = read_file(folder / kMetricsFile, ErrorKind::data, kMostMetricsBytes);
     for_each_line(text, [&](std::string_view line) { run.skipped_metrics += !add_row(line, run.metrics); });
   }
   run.routing = read_routing(folder / kRoutingFile);

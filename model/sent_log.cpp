@@ -15,7 +15,7 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-constexpr int64_t kMaxBytes = 1 << 20;
+constexpr int64_t kMostSentBytes = 1 << 20;
 
 SentState state_of(const json& entry) {
   const MlflowRun run{entry.at("run_id").get<std::string>(), entry.at("experiment_id").get<std::string>(),
@@ -41,7 +41,7 @@ SentLog::SentLog(const fs::path& spool) : path_(spool) {
   path_.replace_extension(".sent");
   try {
     const json all =
-        parse_json(read_file(path_, ErrorKind::data, kMaxBytes), path_.string(), ErrorKind::data);
+        parse_json(read_file(path_, ErrorKind::data, kMostSentBytes), path_.string(), ErrorKind::data);
     for (const auto& [server, entry] : all.items()) servers_[server] = state_of(entry);
   } catch (const Error&) {
     servers_.clear();

@@ -22,7 +22,7 @@ using nlohmann::json;
 constexpr const char* kFolder = "mlflow";
 constexpr size_t kLongestLine = 16 << 20;
 constexpr size_t kChunk = 256 << 10;
-constexpr size_t kPrefix = 9;  // the checksum and a space
+constexpr size_t kPrefixBytes = 9;  // the checksum and a space
 
 std::string checksum(std::string_view text) {
   return fmt::format("{:08x}", crc32c(as_bytes(text)));
@@ -122,9 +122,9 @@ std::string to_line(const SpoolRecord& record) {
 }
 
 std::optional<SpoolRecord> parse_line(std::string_view line) {
-  if (line.size() <= kPrefix) return std::nullopt;
-  const std::string_view text = line.substr(kPrefix);
-  if (line.substr(0, kPrefix) != checksum(text) + ' ') return std::nullopt;
+  if (line.size() <= kPrefixBytes) return std::nullopt;
+  const std::string_view text = line.substr(kPrefixBytes);
+  if (line.substr(0, kPrefixBytes) != checksum(text) + ' ') return std::nullopt;
   try {
     return record_in(parse_json(text, "", ErrorKind::data, {}, text.size()));  // a row may be long
   } catch (const Error&) {

@@ -16,7 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kPrefix = "events.out.tfevents.";
+constexpr std::string_view kEventsPrefix = "events.out.tfevents.";
 
 // Little-endian, as all of the format.
 template <class T>
@@ -115,8 +115,8 @@ std::string host_name() {
 // The seconds in an event file's name; 0 for other files.
 int64_t seconds_in(const std::string& name) {
   int64_t seconds = 0;
-  if (name.starts_with(kPrefix))
-    std::from_chars(name.data() + kPrefix.size(), name.data() + name.size(), seconds);
+  if (name.starts_with(kEventsPrefix))
+    std::from_chars(name.data() + kEventsPrefix.size(), name.data() + name.size(), seconds);
   return seconds;
 }
 
@@ -126,7 +126,7 @@ fs::path next_file(const fs::path& folder) {
   std::error_code unreadable;
   for (const auto& entry : fs::directory_iterator(folder, unreadable))
     seconds = std::max(seconds, seconds_in(entry.path().filename().string()) + 1);
-  return folder / fmt::format("{}{}.{}", kPrefix, seconds, host_name());
+  return folder / fmt::format("{}{}.{}", kEventsPrefix, seconds, host_name());
 }
 
 }  // namespace

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <fstream>
-#include <numeric>
 
 #include "model/routing_log.h"
 #include "tests/catch.h"
@@ -50,10 +49,6 @@ RoutingWindow watched_window(int64_t first = 0, int64_t steps = 2) {
   Watched w(crowded_config());
   for (int64_t step = first; step < first + steps; ++step) w.pass(step, [](auto&&...) {});
   return w.stats.take();
-}
-
-int64_t total(const std::vector<int64_t>& counts) {
-  return std::accumulate(counts.begin(), counts.end(), int64_t{0});
 }
 
 void check_equal(const RoutingWindow& a, const RoutingWindow& b) {
