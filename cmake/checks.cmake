@@ -10,7 +10,7 @@ endfunction()
 
 set(scripts ${PROJECT_SOURCE_DIR}/scripts)
 moe_check(sanitizers ${scripts}/check_sanitizers.sh)
-moe_check(tidy ${scripts}/check_tidy.sh ${PROJECT_BINARY_DIR})
+moe_check(tidy ${scripts}/check_tidy.sh)
 moe_check(format ${scripts}/check_format.sh)
 moe_check(docs ${scripts}/check_docs.sh)
 moe_check(get_text ${PROJECT_SOURCE_DIR}/tests/get_text_test.sh)
