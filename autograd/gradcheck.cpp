@@ -10,7 +10,7 @@
 namespace moe {
 namespace {
 
-enum Stream : uint32_t { kProjection, kChoice };
+enum DrawStream : uint32_t { kProjection, kChoice };
 
 // r: a random sign times a number in [0.5, 1.5], so that no output goes unseen.
 Tensor random_projection(const Shape& shape, uint64_t seed) {
