@@ -106,7 +106,8 @@ Figure draw_together(const RoutingWindow& window, size_t layer) {
   const auto experts = static_cast<size_t>(window.experts);
   const double cell = std::clamp(200 / static_cast<double>(experts), 3.0, 26.0);
   const double side = cell * static_cast<double>(experts);
-  Axes axes{kTableLeft, kTableTop, side, side, 0, static_cast<double>(experts), 0, static_cast<double>(experts)};
+  Axes axes{
+      kTableLeft, kTableTop, side, side, 0, static_cast<double>(experts), 0, static_cast<double>(experts)};
   Figure figure{fmt::format("together-layer-{}", layer), fmt::format("Layer {}", layer),
                 "How often two experts get the same token, over what their loads alone would give.",
                 std::max(kWidth, kTableLeft + side + 10), kTableTop + side + 14};
