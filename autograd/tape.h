@@ -33,7 +33,8 @@ class Tape {
   Tensor empty(const Shape& shape, DType dtype) { return arena_.allocate(shape, dtype); }
 
   // Enters the result y of `op`. `backward` receives dL/dy and accumulates into the inputs' gradients; it is
-  // kept only when the mode is train and some input needs a gradient. It must capture all it needs.
+  // kept only when the mode is train and some input needs a gradient. It must capture all it needs, and may
+  // write over dL/dy where that is alone().
   template <class Function>
   Var record(const char* op, Tensor y, std::initializer_list<Var> inputs, Function&& backward) {
     if (!wanted(inputs)) return {std::move(y), GradSlot()};
