@@ -9,9 +9,11 @@ namespace moe {
 void detail::recompute_norm(Tape& tape, Var& y, double eps, const Tensor& x, const Tensor& gain,
                             const Tensor& bias, const Tensor& mean, const Tensor& rstd) {
   const kernels::LayerNormShape s{.rows = x.size(0), .dim = x.size(1)};
-  tape.recompute_in_backward(y, [=](const Tensor& to) {
-    MOE_RUN(to, layer_norm_forward, s, eps, x.data<T>(), gain.data<T>(), bias.data<T>(), to.data<T>(),
+  tape.recompute_in_backward(y, [=, &tape] {
+    const Tensor again = tape.empty(x.shape(), x.dtype());
+    MOE_RUN(again, layer_norm_forward, s, eps, x.data<T>(), gain.data<T>(), bias.data<T>(), again.data<T>(),
             mean.data<T>(), rstd.data<T>());
+    return again;
   });
 }
 

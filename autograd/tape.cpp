@@ -41,14 +41,6 @@ Parameter Parameter::create(std::string name, const Shape& shape, DType dtype, D
   return {std::move(name), Tensor::empty(shape, dtype, device), Tensor::zeros(shape, dtype, device)};
 }
 
-const Tensor& Recomputation::value() {
-  if (!value_.defined()) {
-    value_ = arena_.allocate(shape_, dtype_);
-    compute_(value_);
-  }
-  return value_;
-}
-
 Var Var::constant(Tensor value, const char*) {
   return {std::move(value), GradSlot()};
 }
@@ -80,22 +72,20 @@ Var Tape::record_wanted(const char* op, Tensor y, std::initializer_list<Var> inp
   return {std::move(y), std::move(output)};
 }
 
-std::vector<Var> Tape::record_all(const char* op, std::initializer_list<Tensor> results,
-                                  std::initializer_list<Var> inputs, BackwardOfAll backward) {
-  const bool record = wanted(inputs);
+std::vector<Var> Tape::record_all_wanted(const char* op, std::initializer_list<Tensor> results,
+                                         std::initializer_list<Var> inputs, BackwardOfAll backward) {
   std::vector<Var> all;
   std::vector<GradSlot> outputs;
   for (const Tensor& y : results) {
-    if (record) outputs.push_back(slot_for(y));
-    all.push_back({y, record ? outputs.back() : GradSlot()});
+    outputs.push_back(slot_for(y));
+    all.push_back({y, outputs.back()});
   }
-  if (record)
-    append(op, outputs, inputs, [outputs, backward = std::move(backward)](const Tensor&) {
-      std::vector<Tensor> dy;
-      dy.reserve(outputs.size());
-      for (const GradSlot& output : outputs) dy.push_back(output.get());
-      backward(dy);
-    });
+  append(op, outputs, inputs, [outputs, backward = std::move(backward)](const Tensor&) {
+    std::vector<Tensor> dy;
+    dy.reserve(outputs.size());
+    for (const GradSlot& output : outputs) dy.push_back(output.get());
+    backward(dy);
+  });
   return all;
 }
 

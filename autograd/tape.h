@@ -44,16 +44,22 @@ class Tape {
   // The same for an operation with several results. `backward` receives their gradients in the order of the
   // results, as soon as one of them has got any; those that have none are undefined.
   using BackwardOfAll = std::function<void(std::span<const Tensor> dy)>;
+  template <class Function>
   std::vector<Var> record_all(const char* op, std::initializer_list<Tensor> results,
-                              std::initializer_list<Var> inputs, BackwardOfAll backward);
+                              std::initializer_list<Var> inputs, Function&& backward) {
+    if (wanted(inputs)) return record_all_wanted(op, results, inputs, std::forward<Function>(backward));
+    std::vector<Var> all;
+    for (const Tensor& y : results) all.push_back({y, GradSlot()});
+    return all;
+  }
 
-  // Lets y, the result of a record, be computed again in backward by compute(to) instead of kept for those
-  // that capture Var::saved(). On a GPU, where one more kernel takes longer than what it computes, all is
+  // Lets y, the result of a record, be computed again in backward by compute() instead of kept for those that
+  // capture Var::saved(). On a GPU, where one more kernel takes longer than what it computes, all is
   // kept.
   template <class Compute>
   void recompute_in_backward(Var& y, Compute&& compute) {
     if (y.grad().needed() && kernels_on() == Device::cpu)
-      y.recompute(std::make_shared<Recomputation>(arena_, y.value(), std::forward<Compute>(compute)));
+      y.recompute(std::make_shared<Recomputation>(std::forward<Compute>(compute)));
   }
 
   // Accumulates d(sum dy·y)/dx into every value that y depends on, newest record first, and frees what each
@@ -72,6 +78,8 @@ class Tape {
 
  private:
   Var record_wanted(const char* op, Tensor y, std::initializer_list<Var> inputs, Backward backward);
+  std::vector<Var> record_all_wanted(const char* op, std::initializer_list<Tensor> results,
+                                     std::initializer_list<Var> inputs, BackwardOfAll backward);
   bool wanted(std::initializer_list<Var> inputs) const;
   GradSlot slot_for(const Tensor& y) const;
   void append(const char* op, std::vector<GradSlot> outputs, std::initializer_list<Var> inputs,

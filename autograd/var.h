@@ -61,18 +61,17 @@ struct Parameter {
 // A value that takes less time to compute again than it would take memory to keep until backward.
 class Recomputation {
  public:
-  // compute(to) writes the value, the same bits every time, into a tensor of this shape and type.
-  Recomputation(Arena arena, const Tensor& like, std::function<void(const Tensor& to)> compute)
-      : arena_(std::move(arena)), shape_(like.shape()), dtype_(like.dtype()), compute_(std::move(compute)) {}
+  // compute() returns the value, the same bits every time.
+  explicit Recomputation(std::function<Tensor()> compute) : compute_(std::move(compute)) {}
 
   // Computed at the first call, kept for the others.
-  const Tensor& value();
+  const Tensor& value() {
+    if (!value_.defined()) value_ = compute_();
+    return value_;
+  }
 
  private:
-  Arena arena_;
-  Shape shape_;
-  DType dtype_;
-  std::function<void(const Tensor& to)> compute_;
+  std::function<Tensor()> compute_;
   Tensor value_;
 };
 

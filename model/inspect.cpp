@@ -135,18 +135,19 @@ void add_by_expert(const char* name, const std::vector<double>& values, std::str
 }
 
 void add_experts(const Checkpoint& c, const RunHistory& run, std::string& out) {
-  const bool seen = run.routing.recent && run.routing.recent->experts == c.model.num_experts &&
-                    static_cast<int64_t>(run.routing.recent->layers.size()) == c.model.n_layer;
-  const RoutingWindow recent = seen ? *run.routing.recent : RoutingWindow();
+  const std::optional<RoutingWindow>& recent = run.routing.recent;
+  const bool seen = recent && recent->experts == c.model.num_experts &&
+                    static_cast<int64_t>(recent->layers.size()) == c.model.n_layer;
   if (seen) {
-    line(out, "experts", "load of steps {} to {}, weight norms of this model", recent.first, recent.end - 1);
+    line(out, "experts", "load of steps {} to {}, weight norms of this model", recent->first,
+         recent->end - 1);
   } else {
     line(out, "experts", "weight norms of this model; no {} tells of their load", kRoutingFile);
   }
   for (size_t l = 0; l < static_cast<size_t>(c.model.n_layer); ++l) {
     out += fmt::format("layer {}", l);
     if (seen) {
-      const LayerWindow& layer = recent.layers[l];
+      const LayerWindow& layer = recent->layers[l];
       std::string dead;
       for (const DeadExpert& d : dead_experts(run.routing.windows.back()))
         if (d.layer == static_cast<int64_t>(l)) dead += fmt::format(" {}", d.expert);
@@ -158,8 +159,8 @@ void add_experts(const Checkpoint& c, const RunHistory& run, std::string& out) {
     out += '\n';
     if (seen) {
       std::vector<double> shares;
-      for (const int64_t n : recent.layers[l].load)
-        shares.push_back(100 * static_cast<double>(n) / static_cast<double>(recent.tokens * recent.top_k));
+      for (const int64_t n : recent->layers[l].load)
+        shares.push_back(100 * static_cast<double>(n) / static_cast<double>(recent->tokens * recent->top_k));
       add_by_expert("load %", shares, out);
     }
     add_by_expert("norm", expert_norms(c, l), out);

@@ -16,16 +16,4 @@ void for_each_line(std::string_view text, Use&& use) {
   }
 }
 
-// The same from the last line to the first.
-template <class Use>
-void for_each_line_backwards(std::string_view text, Use&& use) {
-  while (!text.empty()) {
-    if (text.ends_with('\n')) text.remove_suffix(1);
-    const size_t before = text.rfind('\n');
-    const size_t begin = before == std::string_view::npos ? 0 : before + 1;
-    if (begin < text.size()) use(text.substr(begin));
-    text = text.substr(0, begin);
-  }
-}
-
 }  // namespace moe

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <ranges>
 #include <utility>
 
 #include "core/file.h"
@@ -182,18 +183,20 @@ RoutingHistory read_routing(const std::filesystem::path& file) {
   RoutingHistory history;
   std::vector<RoutingWindow>& windows = history.windows;
   int64_t replaced_from = std::numeric_limits<int64_t>::max(), recent_from = 0;
-  for_each_line_backwards(text, [&](std::string_view line) {
+  std::vector<std::string_view> lines;
+  for_each_line(text, [&](std::string_view line) { lines.push_back(line); });
+  for (const std::string_view line : lines | std::views::reverse) {
     RoutingWindow window;
     if (!from_json(line, window)) {
       ++history.skipped;
-      return;
+      continue;
     }
     const bool replaced = window.end > replaced_from;
     replaced_from = std::min(replaced_from, window.first);
-    if (replaced) return;
+    if (replaced) continue;
     if (!windows.empty() && !window.fits(windows.front())) {
       ++history.skipped;
-      return;
+      continue;
     }
     if (windows.empty()) {
       recent_from = window.end - window.end / 4;
@@ -206,7 +209,7 @@ RoutingHistory read_routing(const std::filesystem::path& file) {
       l.symbols = {};
     }
     windows.push_back(std::move(window));
-  });
+  }
   std::ranges::reverse(windows);
   return history;
 }

@@ -125,8 +125,7 @@ MemoryPlan plan_memory(const ModelConfig& m, const TrainConfig& t, int64_t avail
 Trainer::Trainer(const MoeLm& model, const TrainConfig& config, const Corpus& corpus, const MemoryPlan& plan)
     : model_(model),
       config_(config),
-      activations_(plan.activations),
-      arena_(model.device(), activations_),
+      arena_(model.device(), plan.activations),
       state_(model, {config.accumulate, config.spike_zscore, config.grad_clip}),
       optimizer_(model) {
   const Device device = model.device();
@@ -269,7 +268,7 @@ double Trainer::peek_loss(int64_t step) {
 }
 
 void Trainer::release_activations() {
-  if (!gpu_) arena_ = Arena(model_.device(), activations_);
+  if (!gpu_) arena_ = Arena(model_.device(), arena_.reserved_bytes());
 }
 
 EvalStats Trainer::evaluate(int64_t step, const std::function<bool()>& stop) {

@@ -115,7 +115,6 @@ class Trainer {
   const TrainConfig& config_;
   std::optional<GpuSteps> gpu_;  // on Device::cuda
   Tensor train_ids_, validation_ids_;
-  int64_t activations_;  // bytes
   Arena arena_;
   StepState state_;
   Optimizer optimizer_;

@@ -17,12 +17,10 @@ if (($#)); then
 else
   build=build-tidy
   cmake --preset tidy > /dev/null
-  mapfile -t together < <(grep -lr '^#include' "$build" --include='unity_*_cxx.cxx')
-  mapfile -t sources < <(
-    printf '%s\n' "${together[@]/#/$PWD/}"
-    sed -n 's/^ *"file": "\(.*\.cpp\)",\{0,1\}$/\1/p' "$build/compile_commands.json" | sort -u |
-      grep -vxFf <(sed -n 's/^#include "\(.*\)"$/\1/p' "${together[@]}")
-  )
+  mapfile -t compiled < <(sed -n 's/^ *"file": "\(.*\.c[px][px]\)",\{0,1\}$/\1/p' "$build/compile_commands.json" | sort -u)
+  mapfile -t together < <(printf '%s\n' "${compiled[@]}" | grep '/unity_[0-9]*_cxx\.cxx$')
+  mapfile -t sources < <(printf '%s\n' "${compiled[@]}" |
+    grep -vxFf <(sed -n 's/^#include "\(.*\)"$/\1/p' "${together[@]}"))
 fi
 if ((${#sources[@]} == 0)); then
   echo "$build/compile_commands.json names no source" >&2

@@ -34,6 +34,7 @@ Stripes row_stripes(const Gemm<T>& p) {
   return {p.m, kMostRows, kTileRows};
 }
 
+// Narrower where nothing is packed for all of a part's columns: more tasks to share.
 template <class T>
 Stripes column_stripes(const Gemm<T>& p) {
   return {p.n, p.b_packed ? kMostColumns / 2 : kMostColumns, kTileColumns};

@@ -41,23 +41,29 @@ void multiply_straight(const Part<T>& part, T* slivers) {
   const int64_t i0 = part.i0, i1 = part.i1, j0 = part.j0, j1 = part.j1, tile_rows = rows_a_tile(i1 - i0);
   const bool as_it_lies =
       !p.b_transposed && i1 - i0 <= kFewRows && (j1 - j0) % RegisterTile<T>::kColumns == 0;
-  const bool pack = !p.b_packed && !as_it_lies;
   int64_t l = 0;
   do {  // at least once: k = 0 writes bias and C
     const int64_t k = std::min(kBlock, p.k - l);
     const bool last = l + k == p.k;
-    if (pack && !p.b_transposed) pack_straight(p.b + l * p.ldb + j0, p.ldb, k, j1 - j0, slivers);
+    if (!p.b_packed && !as_it_lies && !p.b_transposed)
+      pack_straight(p.b + l * p.ldb + j0, p.ldb, k, j1 - j0, slivers);
     for (int64_t j = j0; j < j1; j += RegisterTile<T>::kColumns) {
-      const int64_t columns = std::min<int64_t>(j1 - j, RegisterTile<T>::kColumns),
-                    width = pack         ? RegisterTile<T>::width(columns)
-                            : p.b_packed ? kSliverColumns
-                                         : p.ldb;
+      const int64_t columns = std::min<int64_t>(j1 - j, RegisterTile<T>::kColumns);
       T* const sliver = slivers + (j - j0) * k;
-      if (pack && p.b_transposed) pack_transposed(p.b + j * p.ldb + l, p.ldb, k, columns, sliver, width);
-      const T* const b = pack ? sliver : p.b_packed ? p.b + packed_index(p.k, l, j) : p.b + l * p.ldb + j;
+      const T* b = sliver;
+      int64_t ldb = RegisterTile<T>::width(columns);
+      if (p.b_packed) {
+        b = p.b + packed_index(p.k, l, j);
+        ldb = kSliverColumns;
+      } else if (as_it_lies) {
+        b = p.b + l * p.ldb + j;
+        ldb = p.ldb;
+      } else if (p.b_transposed) {
+        pack_transposed(p.b + j * p.ldb + l, p.ldb, k, columns, sliver, ldb);
+      }
       for (int64_t i = i0; i < i1; i += tile_rows)
         run_tile(std::min(i1 - i, tile_rows), p.a_transposed, k,
-                 p.a_transposed ? p.a + l * p.lda + i : p.a + i * p.lda + l, p.lda, b, width,
+                 p.a_transposed ? p.a + l * p.lda + i : p.a + i * p.lda + l, p.lda, b, ldb,
                  {.c = p.c + i * p.ldc + j,
                   .ldc = p.ldc,
                   .columns = columns,
