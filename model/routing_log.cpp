@@ -9,7 +9,6 @@
 #include <cstring>
 #include <limits>
 #include <nlohmann/json.hpp>
-#include <ranges>
 #include <utility>
 
 #include "core/file.h"
@@ -185,7 +184,8 @@ RoutingHistory read_routing(const std::filesystem::path& file) {
   int64_t replaced_from = std::numeric_limits<int64_t>::max(), recent_from = 0;
   std::vector<std::string_view> lines;
   for_each_line(text, [&](std::string_view line) { lines.push_back(line); });
-  for (const std::string_view line : lines | std::views::reverse) {
+  std::ranges::reverse(lines);
+  for (const std::string_view line : lines) {
     RoutingWindow window;
     if (!from_json(line, window)) {
       ++history.skipped;
