@@ -49,12 +49,12 @@ Var record_grouped_linear(Tape& tape, const Var& x, const Var& weight, const Var
         if (kept.defined()) dh = dy.alone() ? dy : tape.empty(dy.shape(), dy.dtype());
         const Tensor rows = gathered_rows();
         const Tensor drows = gathered && x_grad.needed() ? tape.empty({s.rows, s.in}, dy.dtype()) : Tensor();
-        const GradSlot::Target dx = x_grad.target();
-        const Tensor dweight = weight.grad().accumulate(), dbias = bias_grad.accumulate();
+        const GradSlot::Target dx = x_grad.target(), dweight = weight.grad().target();
+        const Tensor dbias = bias_grad.accumulate();
         const auto gradients = [&]<class T>() {
           return kernels::GroupedGradients<T>{
               x.value().data<T>(), weight.value().data<T>(), kept.data<T>(), dy.data<T>(),
-              dx.into<T>(),        dweight.data<T>(),        dbias.data<T>()};
+              dx.into<T>(),        dweight.into<T>(),        dbias.data<T>()};
         };
         MOE_RUN(dy, grouped_linear_backward, s, where(), gradients.template operator()<T>(), rows.data<T>(),
                 dh.data<T>(), drows.data<T>());

@@ -18,10 +18,10 @@ Var linear(Tape& tape, const Var& x, const Var& weight, const Var& bias) {
   MOE_RUN(y, linear_forward, s, x.value().data<T>(), weight.value().packed_data<T>(), bias.value().data<T>(),
           y.data<T>());
   const auto backward = [=, x = x.saved(), x_grad = x.grad(), bias_grad = bias.grad()](const Tensor& dy) {
-    const GradSlot::Target dx = x_grad.target();
-    const Tensor dweight = weight.grad().accumulate(), dbias = bias_grad.accumulate();
+    const GradSlot::Target dx = x_grad.target(), dweight = weight.grad().target();
+    const Tensor dbias = bias_grad.accumulate();
     MOE_RUN(dy, linear_backward, s, x.value().data<T>(), weight.value().data<T>(), dy.data<T>(), dx.into<T>(),
-            dweight.data<T>(), dbias.data<T>());
+            dweight.into<T>(), dbias.data<T>());
   };
   return tape.record("linear", y, {x, weight, bias}, backward);
 }

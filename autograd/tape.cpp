@@ -27,18 +27,33 @@ Tensor GradSlot::accumulate() const {
 
 GradSlot::Target GradSlot::target() const {
   if (!slot_) return {};
-  const bool first = !slot_->grad.defined();
-  if (first) slot_->grad = slot_->arena->allocate(slot_->shape, slot_->dtype);
+  const bool first = !get().defined();
+  if (slot_->empty) *slot_->empty = false;
+  if (!slot_->grad.defined()) slot_->grad = slot_->arena->allocate(slot_->shape, slot_->dtype);
   return {slot_->grad, !first};
 }
 
-const Tensor& GradSlot::get() const {
-  static const Tensor none;
-  return slot_ ? slot_->grad : none;
+Tensor GradSlot::get() const {
+  return !slot_ || (slot_->empty && *slot_->empty) ? Tensor() : slot_->grad;
 }
 
-Parameter Parameter::create(std::string name, const Shape& shape, DType dtype, Device device) {
-  return {std::move(name), Tensor::empty(shape, dtype, device), Tensor::zeros(shape, dtype, device)};
+Parameter Parameter::create(std::string name, const Shape& shape, DType dtype, Device device, bool gradient) {
+  Parameter p{std::move(name), Tensor::empty(shape, dtype, device), {}, {}};
+  if (gradient) {
+    p.grad = Tensor::zeros(shape, dtype, device);
+    p.empty = std::make_shared<bool>(false);
+  }
+  return p;
+}
+
+void Parameter::forget() const {
+  if (empty) *empty = true;
+}
+
+void Parameter::settle() const {
+  if (!empty || !*empty) return;
+  grad.fill_zero();
+  *empty = false;
 }
 
 Var Var::constant(Tensor value, const char*) {
@@ -48,7 +63,8 @@ Var Var::constant(Tensor value, const char*) {
 Var Var::parameter(const Parameter& p) {
   if (!p.grad.defined()) return constant(p.value, "a parameter that is held fixed");
   using Slot = GradSlot::Slot;
-  return {p.value, GradSlot(std::make_shared<Slot>(Slot{p.grad, p.value.shape(), p.value.dtype(), {}}))};
+  return {p.value,
+          GradSlot(std::make_shared<Slot>(Slot{p.grad, p.value.shape(), p.value.dtype(), {}, p.empty}))};
 }
 
 bool Tape::wanted(std::initializer_list<Var> inputs) const {
@@ -57,7 +73,7 @@ bool Tape::wanted(std::initializer_list<Var> inputs) const {
 }
 
 GradSlot Tape::slot_for(const Tensor& y) const {
-  return GradSlot(std::make_shared<GradSlot::Slot>(GradSlot::Slot{{}, y.shape(), y.dtype(), arena_}));
+  return GradSlot(std::make_shared<GradSlot::Slot>(GradSlot::Slot{{}, y.shape(), y.dtype(), arena_, {}}));
 }
 
 void Tape::append(const char* op, std::vector<GradSlot> outputs, std::initializer_list<Var> inputs,

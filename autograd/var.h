@@ -34,7 +34,7 @@ class GradSlot {
   };
   Target target() const;
   // What has been accumulated so far; undefined when nothing has.
-  const Tensor& get() const;
+  Tensor get() const;
 
  private:
   friend class Var;
@@ -43,19 +43,28 @@ class GradSlot {
     Tensor grad;
     Shape shape;
     DType dtype;
-    std::optional<Arena> arena;  // not of a parameter, whose gradient is there already
+    std::optional<Arena> arena;   // not of a parameter, whose gradient's memory is there already
+    std::shared_ptr<bool> empty;  // of a parameter: nothing has been accumulated, whatever grad holds
   };
   explicit GradSlot(std::shared_ptr<Slot> slot) : slot_(std::move(slot)) {}
   std::shared_ptr<Slot> slot_;
 };
 
-// A tensor that training changes. Its gradient lives as long as it does.
+// A tensor that training changes. Its gradient lives as long as it does. Copies share all of it.
 struct Parameter {
   std::string name;
   Tensor value, grad;
+  std::shared_ptr<bool> empty;  // whether grad is forgotten; nullptr: it never is
 
-  // Uninitialised value, zero gradient.
-  static Parameter create(std::string name, const Shape& shape, DType dtype, Device device = Device::cpu);
+  // Uninitialised value; zero gradient, or none.
+  static Parameter create(std::string name, const Shape& shape, DType dtype, Device device = Device::cpu,
+                          bool gradient = true);
+
+  // From now on grad holds nothing: the next gradient is assigned, which takes less memory traffic than
+  // adding it to zeros. Until then the elements of grad mean nothing.
+  void forget() const;
+  // Zeros for what is forgotten and got no gradient since. Before grad is read.
+  void settle() const;
 };
 
 // A value that takes less time to compute again than it would take memory to keep until backward.

@@ -85,12 +85,10 @@ MoeLm::MoeLm(const ModelConfig& config, DType dtype, Device device, bool gradien
 
 Parameter MoeLm::add_parameter(const std::string& name, const Shape& shape, Draws draws,
                                int64_t expert_layer) {
-  Parameter p{name, Tensor::empty(shape, dtype_, device_), {}};
-  if (gradients_) p.grad = Tensor::zeros(shape, dtype_, device_);
-  parameters_.push_back(p);
+  parameters_.push_back(Parameter::create(name, shape, dtype_, device_, gradients_));
   draws_.push_back(draws);
   expert_layer_.push_back(expert_layer);
-  return p;
+  return parameters_.back();
 }
 
 Linear MoeLm::add_linear(const std::string& name, int64_t in, int64_t out, Kind kind) {

@@ -11,11 +11,10 @@ constexpr const char* kSteps = ".step";
 
 }  // namespace
 
-Optimizer::Optimizer(const MoeLm& model) {
+Optimizer::Optimizer(const MoeLm& model) : parameters_(model.parameters().begin(), model.parameters().end()) {
   std::vector<int32_t> expert;
-  const auto parameters = model.parameters();
-  for (size_t i = 0; i < parameters.size(); ++i) {
-    const Tensor &value = parameters[i].value, &grad = parameters[i].grad;
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    const Tensor &value = parameters_[i].value, &grad = parameters_[i].grad;
     const Tensor m = Tensor::zeros(value.shape(), value.dtype(), value.device());
     const Tensor v = Tensor::zeros(value.shape(), value.dtype(), value.device());
     const int64_t layer = model.expert_layer(i), first = static_cast<int64_t>(pieces_.size());
@@ -28,7 +27,7 @@ Optimizer::Optimizer(const MoeLm& model) {
         expert.push_back(static_cast<int32_t>(layer * model.config().num_experts + e));
       }
     }
-    groups_.push_back({parameters[i].name, grad, m, v, first, static_cast<int64_t>(pieces_.size()) - first});
+    groups_.push_back({parameters_[i].name, m, v, first, static_cast<int64_t>(pieces_.size()) - first});
   }
   const auto count = static_cast<int64_t>(pieces_.size());
   steps_ = Tensor::zeros({count}, DType::i64, model.device());
@@ -61,7 +60,8 @@ std::vector<kernels::AdamWSegment<T>> Optimizer::segments() const {
 }
 
 void Optimizer::grad_norm(const StepState& step) const {
-  MOE_RUN(groups_.front().grad, grad_norm,
+  for (const Parameter& p : parameters_) p.settle();
+  MOE_RUN(parameters_.front().grad, grad_norm,
           kernels::Gradients<T>{gradients<T>(), gradient_table_.of<kernels::GradSegment<T>>()},
           &step.memory()->grad_norm);
 }
@@ -72,15 +72,20 @@ void Optimizer::step(const AdamWSettings& s, const StepState& step) const {
   options.beta2 = s.beta2;
   options.eps = s.eps;
   options.weight_decay = s.weight_decay;
-  MOE_RUN(groups_.front().grad, adamw, options,
+  MOE_RUN(parameters_.front().grad, adamw, options,
           kernels::AdamWPieces<T>{segments<T>(), adamw_table_.of<kernels::AdamWSegment<T>>(),
                                   steps_.data<int64_t>(), expert_.data<int32_t>(),
                                   reinterpret_cast<kernels::AdamWRates*>(rates_.bytes_begin())},
           step.memory(), step.kept());
+  // The GPU's kernels have cleared them.
+  if (steps_.device() == Device::cpu) discard();
 }
 
 void Optimizer::discard() const {
-  for (const Group& g : groups_) g.grad.fill_zero();
+  for (const Parameter& p : parameters_) {
+    p.forget();
+    if (steps_.device() == Device::cuda) p.settle();  // the graph of a step adds
+  }
 }
 
 std::vector<NamedTensor> Optimizer::state() const {

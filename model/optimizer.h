@@ -26,12 +26,12 @@ class Optimizer {
  public:
   explicit Optimizer(const MoeLm& model);
 
-  // The L2 norm of all gradients, into the memory of the step.
+  // The L2 norm of all gradients, into the memory of the step. Settles them.
   void grad_norm(const StepState&) const;
   // One update, with the learning rate of the step's inputs and the clipping of its outcome; none when the
-  // outcome says so. Clears the gradients.
+  // outcome says so. To be called after grad_norm. Gradients are forgotten, or on the GPU zero, afterwards.
   void step(const AdamWSettings&, const StepState&) const;
-  // Clears the gradients, changing nothing else.
+  // Forgets the gradients, changing nothing else.
   void discard() const;
 
   // In host memory. On the CPU the moments are views of this optimizer's memory; all else are copies.
@@ -48,7 +48,7 @@ class Optimizer {
   // The pieces of one parameter.
   struct Group {
     std::string name;
-    Tensor grad, m, v;  // of the parameter's shape
+    Tensor m, v;  // of the parameter's shape
     int64_t first, count;
   };
   template <class T>
@@ -57,6 +57,7 @@ class Optimizer {
   std::vector<kernels::AdamWSegment<T>> segments() const;
   void make_tables();
 
+  std::vector<Parameter> parameters_;
   std::vector<Piece> pieces_;
   std::vector<Group> groups_;
   Tensor steps_;   // i64 [pieces]: updates so far

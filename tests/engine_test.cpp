@@ -213,6 +213,27 @@ TEST_CASE("backward from a parameter itself adds dy to its gradient", "[tape]") 
   CHECK(elements(p.grad) == std::vector<double>{8, 9});
 }
 
+TEST_CASE("a forgotten gradient is assigned by the first that has one, added to by others, or settled",
+          "[tape]") {
+  const Parameter p = parameter("x", {1, 2}), q = parameter("unused", {3});
+  const Parameter weight{p.name, p.value.reshape({1, 2}), p.grad.reshape({1, 2}), p.empty};
+  const Var rows = Var::constant(doubles({10, 20, 30, 40}, {2, 2}), "rows");
+  for (const Parameter& forgotten : {p, q}) {
+    std::ranges::fill(forgotten.grad.span<double>(), std::nan(""));
+    forgotten.forget();
+  }
+  Arena arena(Device::cpu);
+  for (const double times : {1, 2}) {
+    Tape tape(arena, Mode::train);
+    const Var y = linear(tape, rows, Var::parameter(weight), {});
+    tape.backward(add(tape, y, linear(tape, rows, Var::parameter(weight), {})));
+    CHECK(elements(p.grad) == std::vector<double>{times * 80, times * 120});
+  }
+  for (const Parameter& parameter : {p, q}) parameter.settle();
+  CHECK(elements(p.grad) == std::vector<double>{160, 240});
+  CHECK(elements(q.grad) == std::vector<double>{0});
+}
+
 TEST_CASE("gradients of several steps add up until somebody clears them", "[tape]") {
   const Parameter p = parameter("x", {1});
   Arena arena(Device::cpu);

@@ -1,5 +1,6 @@
 #include "kernels/gemm/gemm.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstring>
@@ -10,6 +11,7 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "core/philox.h"
+#include "core/tensor.h"
 #include "kernels/gemm/parts.h"
 #include "tests/catch.h"
 
@@ -256,6 +258,36 @@ TEMPLATE_TEST_CASE("a packed B gives the same bits as one whose columns lie behi
         detail::gemm(std::span<const Gemm<T>>(&p, 1), set);
         CHECK(same_rows(wanted, 0, c));
       }
+}
+
+TEMPLATE_TEST_CASE("a C that goes past the caches gets the same bits, and nothing beside them", "[gemm]",
+                   float, double) {
+  constexpr auto kNaN = std::numeric_limits<TestType>::quiet_NaN();
+  for (const auto& [m, n, k] :
+       {std::array<int64_t, 3>{37, 128, 16}, {25, 100, 130}, {13, 70, 600}, {5, 64, 0}})
+    for (const int64_t ldc : {int64_t{128}, int64_t{131}})
+      for (const bool accumulate : {false, true})
+        for (const detail::InstructionSet& set : detail::instruction_sets()) {
+          CAPTURE(m, n, k, ldc, accumulate, set.name);
+          const Matrix<TestType> a(m, k, true, 0), b(k, n, false, 1);
+          Matrix<TestType> plain(m, n, false, 2);
+          Gemm<TestType> p = product<TestType>(a, b, plain, nullptr, accumulate);
+          const Tensor c = Tensor::empty({m, ldc}, dtype_of<TestType>());
+          std::ranges::fill(c.span<TestType>(), kNaN);
+          for (int64_t i = 0; i < m; ++i) std::copy_n(&plain.at(i, 0), n, c.data<TestType>() + i * ldc);
+          detail::gemm(std::span<const Gemm<TestType>>(&p, 1), set);
+          p.c = c.data<TestType>();
+          p.ldc = ldc;
+          p.stream = true;
+          detail::gemm(std::span<const Gemm<TestType>>(&p, 1), set);
+          bool same = true;
+          for (int64_t i = 0; i < m; ++i) {
+            const TestType* const row = p.c + i * ldc;
+            same &= std::memcmp(row, &plain.at(i, 0), static_cast<size_t>(n) * sizeof(TestType)) == 0;
+            same &= std::all_of(row + n, row + ldc, [](TestType x) { return std::isnan(x); });
+          }
+          CHECK(same);
+        }
 }
 
 TEST_CASE("columns are packed in slivers of 32, and only whole ones", "[gemm]") {

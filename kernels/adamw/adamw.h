@@ -7,10 +7,12 @@
 //   m = beta1 m + (1 - beta1) g;   v = beta2 v + (1 - beta2) g^2
 //   value -= lr / (1 - beta1^step) * m / (sqrt(v) / sqrt(1 - beta2^step) + eps)
 //
-// It consumes the gradient: grad is zero afterwards, set while it is still in the cache.
+// It consumes the gradient. On the GPU grad is zero afterwards, set while it is still in the cache; on the
+// CPU it is left as it is, since the next step's gradients are assigned and not added there
+// (Parameter::forget).
 //
-// An expert that received no token in a step is left alone, its number of updates as well. A step that must
-// not be made (kernels/training_step) clears the gradients and does nothing else.
+// An expert that received no token in a step is left alone, its number of updates as well, and so is
+// everything in a step that must not be made (kernels/training_step), but for gradients on the GPU.
 
 #include <cstdint>
 #include <span>

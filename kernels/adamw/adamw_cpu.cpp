@@ -27,25 +27,14 @@ struct Factors {
 };
 
 template <class T>
-void update(const Factors<T> f, int64_t n, T* __restrict value, T* __restrict grad, T* __restrict m,
+void update(const Factors<T> f, int64_t n, T* __restrict value, const T* __restrict grad, T* __restrict m,
             T* __restrict v) {
   for (int64_t i = 0; i < n; ++i) {
     const T g = f.scale * grad[i];
     m[i] = f.beta1 * m[i] + f.rest1 * g;
     v[i] = f.beta2 * v[i] + f.rest2 * (g * g);
     value[i] = f.keep * value[i] - f.rate * m[i] / (std::sqrt(v[i]) * f.inverse_root + f.eps);
-    grad[i] = 0;
   }
-}
-
-template <class T>
-void clear_gradients(std::span<const AdamWSegment<T>> segments) {
-  const std::span<const Block> blocks = cut_into_blocks(segments);
-  parallel_for(static_cast<int64_t>(blocks.size()), [&](int64_t task) {
-    const Block& b = blocks[static_cast<size_t>(task)];
-    T* const grad = segments[b.segment].grad;
-    std::fill(grad + b.begin, grad + b.end, T(0));
-  });
 }
 
 }  // namespace
@@ -64,7 +53,7 @@ void adamw(const AdamWOptions& options, std::span<const AdamWSegment<T>> segment
 template <class T>
 void adamw(const AdamWOptions& options, const AdamWPieces<T>& pieces, const StepMemory* memory,
            const int64_t* kept) {
-  if (memory->outcome.verdict != Verdict::good) return clear_gradients(pieces.list);
+  if (memory->outcome.verdict != Verdict::good) return;
   thread_local std::vector<AdamWSegment<T>> active;
   active.clear();
   for (size_t i = 0; i < pieces.list.size(); ++i) {

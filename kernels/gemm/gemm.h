@@ -30,6 +30,7 @@ struct Gemm {
   const T* bias = nullptr;
   bool accumulate = false;
   bool relu = false;
+  bool stream = false;  // C is larger than the caches, or not read again soon: it goes to memory past them
 };
 
 // Independent products in one parallel region; no two of them may write the same element. float and double.

@@ -12,6 +12,10 @@
 #include <cstring>
 #include <utility>
 
+#ifdef __AVX__
+#include <immintrin.h>
+#endif
+
 namespace moe::kernels::cpu::detail {
 namespace {
 
@@ -51,6 +55,31 @@ template <class V, class T>
 void store(T* p, V v) {
   std::memcpy(p, &v, sizeof v);
 }
+
+// Whether a vector can be written to memory past the caches. Lines are written whole: by a vector, or by two
+// behind each other.
+#ifdef __AVX__
+inline constexpr bool kStreams = true;
+template <class V, class T>
+void store_past_caches(T* p, V v) {
+#ifdef __AVX512F__
+  _mm512_stream_si512(reinterpret_cast<__m512i*>(p), reinterpret_cast<__m512i>(v));
+#else
+  _mm256_stream_si256(reinterpret_cast<__m256i*>(p), reinterpret_cast<__m256i>(v));
+#endif
+}
+// What was written so is seen by other threads after this, as other stores are.
+inline void finish_streams() {
+  _mm_sfence();
+}
+#else
+inline constexpr bool kStreams = false;
+template <class V, class T>
+void store_past_caches(T* p, V v) {
+  store(p, v);
+}
+inline void finish_streams() {}
+#endif
 
 // Exchanges the off-diagonal Step x Step blocks of every 2*Step x 2*Step block, for Step = 1, 2, ... half of
 // the lanes: after the last step the square v is transposed.
@@ -117,6 +146,7 @@ struct TileOutput {
   bool accumulate = false;
   const T* bias = nullptr;
   bool relu = false;
+  bool stream = false;  // past the caches; rows begin on a line
 };
 
 // The product of `Rows` rows of A and `Vectors` vectors of columns of B over k steps. Each sum is one chain
@@ -157,8 +187,9 @@ void compute_tile(int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb, c
   };
   int64_t l = 0;
   for (const T* c = out.c; l < std::min<int64_t>(k, Rows); ++l, c += out.ldc) {
+    if (!out.stream)
 #pragma GCC unroll 2
-    for (int v = 0; v < Vectors; ++v) __builtin_prefetch(c + v * lanes, 1);
+      for (int v = 0; v < Vectors; ++v) __builtin_prefetch(c + v * lanes, 1);
     step(l);
   }
   for (; l < k; ++l) step(l);
@@ -172,7 +203,7 @@ void compute_tile(int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb, c
         if (out.accumulate) x += load(c);
         if (out.bias) x += load(out.bias + v * lanes);
         if (out.relu) x = x > 0 ? x : Vector{};
-        store(c, x);
+        out.stream ? store_past_caches(c, x) : store(c, x);
       }
     }
     return;

@@ -35,12 +35,31 @@ inline int64_t rows_a_tile(int64_t rows) {
 // takes.
 inline constexpr int64_t kFewRows = 5 * kRows;
 
+// Rows of B that lie so near each other do not displace each other from the first-level cache, and are read
+// where they lie however many rows of A they meet.
+inline constexpr int64_t kNearBytes = 2048;
+
+template <class T>
+bool reads_as_it_lies(const Part<T>& part) {
+  const Gemm<T>& p = *part.product;
+  const bool near = !p.a_transposed && p.ldb * int64_t{sizeof(T)} <= kNearBytes;
+  return !p.b_transposed && (near || part.i1 - part.i0 <= kFewRows) &&
+         (part.j1 - part.j0) % RegisterTile<T>::kColumns == 0;
+}
+
+// Whether all of C's rows begin on a line of the cache and are written once.
+template <class T>
+bool streams(const Gemm<T>& p) {
+  constexpr int64_t line = kLineElements<T>;
+  return kStreams && p.stream && !p.accumulate && p.k <= kBlock && p.ldc % line == 0 &&
+         reinterpret_cast<uintptr_t>(p.c) % 64 == 0;
+}
+
 template <class T>
 void multiply_straight(const Part<T>& part, T* slivers) {
   const Gemm<T>& p = *part.product;
   const int64_t i0 = part.i0, i1 = part.i1, j0 = part.j0, j1 = part.j1, tile_rows = rows_a_tile(i1 - i0);
-  const bool as_it_lies =
-      !p.b_transposed && i1 - i0 <= kFewRows && (j1 - j0) % RegisterTile<T>::kColumns == 0;
+  const bool as_it_lies = reads_as_it_lies(part), stream = streams(p);
   int64_t l = 0;
   do {  // at least once: k = 0 writes bias and C
     const int64_t k = std::min(kBlock, p.k - l);
@@ -69,10 +88,12 @@ void multiply_straight(const Part<T>& part, T* slivers) {
                   .columns = columns,
                   .accumulate = p.accumulate || l > 0,
                   .bias = p.bias && last ? p.bias + j : nullptr,
-                  .relu = p.relu && last});
+                  .relu = p.relu && last,
+                  .stream = stream});
     }
     l += k;
   } while (l < p.k);
+  if (stream) finish_streams();
 }
 
 // C[i, j] = turned[j, i] + bias[j], 0 for what is negative with relu; turned [n, width].

@@ -69,9 +69,9 @@ void grouped_linear_backward(GroupedLinearShape shape, const GroupedRows& where,
   products.clear();
   for (int64_t e = 0; e < experts; ++e) {
     const int64_t first = where.offsets[e], count = where.offsets[e + 1] - first;
-    if (count == 0) continue;
+    if (count == 0 && g.dweight.add) continue;
     add_linear_gradients({count, in, out}, at(from, first * in), at(g.weight, e * out * in),
-                         at(gradient, first * out), to.from(first * in), at(g.dweight, e * out * in),
+                         at(gradient, first * out), to.from(first * in), g.dweight.from(e * out * in),
                          products);
   }
   gemm<T>(products);

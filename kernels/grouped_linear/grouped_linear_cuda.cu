@@ -168,7 +168,7 @@ struct Backward {
 
   // Blocks of the first kind, and tiles of columns of the second: 1 for db alone.
   MOE_HOST_DEVICE unsigned of_rows() const { return row_blocks * in_tiles; }
-  MOE_HOST_DEVICE unsigned column_tiles() const { return g.dweight && in_tiles > 0 ? in_tiles : 1; }
+  MOE_HOST_DEVICE unsigned column_tiles() const { return g.dweight.to && in_tiles > 0 ? in_tiles : 1; }
 };
 
 template <class Tile, bool kGathered, Epilogue kind>
@@ -201,7 +201,7 @@ __device__ void weight_gradient(const Backward& b, unsigned block, typename Tile
   const unsigned column_tiles = b.column_tiles();
   const int64_t e = block / column_tiles / b.out_tiles, first = offset_of(s, b.where.offsets, e);
   const int rows = static_cast<int>(offset_of(s, b.where.offsets, e + 1) - first);
-  if (rows == 0) return;
+  if (rows == 0 && b.g.dweight.add) return;
   const int64_t k = static_cast<int64_t>(block % column_tiles) * Tile::kSide,
                 m = static_cast<int64_t>(block / column_tiles % b.out_tiles) * Tile::kSide;
   const int height = at_most<Tile::kSide>(s.out - m), columns = at_most<Tile::kSide>(s.in - k);
@@ -216,9 +216,9 @@ __device__ void weight_gradient(const Backward& b, unsigned block, typename Tile
         for (int j = 0; j < 4; ++j) bias_sum[j] += dh[j];
       });
   if (b.g.dbias && k == 0) store_fetched_sums<Shape>(bias_sum, height, true, b.g.dbias + e * s.out + m);
-  if (!b.g.dweight) return;
+  if (!b.g.dweight.to) return;
   each_row<Shape>(height, columns, [&](int i, int row, int column, int left) {
-    add4(b.g.dweight + (e * s.out + m + row) * s.in + k + column, left, b.vectors_in, c[i]);
+    put4(b.g.dweight, (e * s.out + m + row) * s.in + k + column, left, b.vectors_in, c[i]);
   });
 }
 
@@ -290,7 +290,7 @@ void grouped_linear_backward(GroupedLinearShape s, const GroupedRows& where, con
                              float*, float*, float* drows, Stream stream) {
   const Into<float> to = where.assignment && g.dx ? Into<float>(drows, false) : g.dx;
   const bool clears = where.offsets && !where.assignment && !to.add;
-  const bool vectors_in = in_vectors(s.in, g.x, g.weight, to.to, g.dweight),
+  const bool vectors_in = in_vectors(s.in, g.x, g.weight, to.to, g.dweight.to),
              vectors_out = in_vectors(s.out, g.dy, g.kept);
   const int64_t large_tiles = blocks_for(s.in, 64) * ((to ? int64_t{blocks_for(s.rows, 64)} : 0) +
                                                       (g.dweight ? s.experts * blocks_for(s.out, 64) : 0));

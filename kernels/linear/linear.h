@@ -1,7 +1,8 @@
 #pragma once
 // y [rows, out] = x [rows, in] weight [out, in]^T + bias [out]
 //
-// dx += dy weight (or =, kernels/into.h)       dweight += dy^T x       dbias += the column sums of dy
+// dx += dy weight       dweight += dy^T x       dbias += the column sums of dy
+// The first two are assigned where asked for (kernels/into.h).
 // bias may be nullptr; so may each gradient that is not needed.
 
 #include <cstdint>
@@ -22,7 +23,7 @@ template <class T>
 void linear_forward(LinearShape shape, const T* x, const T* weight, const T* bias, T* y);
 
 template <class T>
-void linear_backward(LinearShape shape, const T* x, const T* weight, const T* dy, Into<T> dx, T* dweight,
+void linear_backward(LinearShape shape, const T* x, const T* weight, const T* dy, Into<T> dx, Into<T> dweight,
                      T* dbias);
 
 }  // namespace cpu
@@ -32,7 +33,7 @@ namespace cuda {
 void linear_forward(LinearShape shape, const float* x, const float* weight, const float* bias, float* y,
                     Stream);
 void linear_backward(LinearShape shape, const float* x, const float* weight, const float* dy, Into<float> dx,
-                     float* dweight, float* dbias, Stream);
+                     Into<float> dweight, float* dbias, Stream);
 
 }  // namespace cuda
 }  // namespace moe::kernels

@@ -13,7 +13,7 @@ void linear_forward(LinearShape shape, const T* x, const T* weight, const T* bia
 }
 
 template <class T>
-void linear_backward(LinearShape shape, const T* x, const T* weight, const T* dy, Into<T> dx, T* dweight,
+void linear_backward(LinearShape shape, const T* x, const T* weight, const T* dy, Into<T> dx, Into<T> dweight,
                      T* dbias) {
   if (dbias)
     parallel_for((shape.out + kEpilogueColumns - 1) / kEpilogueColumns, [&](int64_t part) {
@@ -28,9 +28,9 @@ void linear_backward(LinearShape shape, const T* x, const T* weight, const T* dy
 
 template void linear_forward(LinearShape, const float*, const float*, const float*, float*);
 template void linear_forward(LinearShape, const double*, const double*, const double*, double*);
-template void linear_backward(LinearShape, const float*, const float*, const float*, Into<float>, float*,
+template void linear_backward(LinearShape, const float*, const float*, const float*, Into<float>, Into<float>,
                               float*);
-template void linear_backward(LinearShape, const double*, const double*, const double*, Into<double>, double*,
-                              double*);
+template void linear_backward(LinearShape, const double*, const double*, const double*, Into<double>,
+                              Into<double>, double*);
 
 }  // namespace moe::kernels::cpu

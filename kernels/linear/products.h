@@ -31,7 +31,7 @@ Gemm<T> linear_product(const LinearShape& s, const T* x, const T* weight, const 
 // Appends the products of the wanted gradients.
 template <class T>
 void add_linear_gradients(const LinearShape& s, const T* x, const T* weight, const T* dy, Into<T> dx,
-                          T* dweight, std::vector<Gemm<T>>& products) {
+                          Into<T> dweight, std::vector<Gemm<T>>& products) {
   if (dx)  // dy weight
     products.push_back({.m = s.rows,
                         .n = s.in,
@@ -52,9 +52,10 @@ void add_linear_gradients(const LinearShape& s, const T* x, const T* weight, con
                         .a_transposed = true,
                         .b = x,
                         .ldb = s.in,
-                        .c = dweight,
+                        .c = dweight.to,
                         .ldc = s.in,
-                        .accumulate = true});
+                        .accumulate = dweight.add,
+                        .stream = !dweight.add});
 }
 
 // Columns to a task of what follows.

@@ -38,8 +38,8 @@ void router_logits_backward(RouterLogitsShape s, const T* x, const RouterWeights
   for (int i = s.count - 1; i >= 0; --i) {
     products.clear();
     if (g.dlogits[i])
-      add_linear_gradients(linear_shape(s), x, w.weight[i], g.dlogits[i], Into<T>(g.dx), g.dweight[i],
-                           products);
+      add_linear_gradients(linear_shape(s), x, w.weight[i], g.dlogits[i], Into<T>(g.dx),
+                           Into<T>(g.dweight[i]), products);
     gemm<T>(products);
   }
 }
