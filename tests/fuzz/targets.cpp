@@ -20,9 +20,9 @@
 #include "model/tokenizer.h"
 #include "tests/fuzz/heap.h"
 
-// The programs' own main functions, which tests/fuzz/CMakeLists.txt compiles under these names.
-int train_moe_main(int argc, char** argv);
-int generate_main(int argc, char** argv);
+// The programs' own main functions, to which tests/fuzz/CMakeLists.txt gives these names.
+extern "C" int train_moe_main(int argc, char** argv);
+extern "C" int generate_main(int argc, char** argv);
 
 namespace moe::fuzz {
 namespace {
