@@ -7,7 +7,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-mapfile -t kernels < <(find kernels -name '*.cu' | sort)
+# The largest first, so that cores end together.
+mapfile -t kernels < <(find kernels -name '*.cu' -printf '%s %p\n' | sort -rn | cut -d' ' -f2)
 if ((${#kernels[@]} == 0)); then
   echo "0 CUDA kernels to compile: skipped"
   exit 77

@@ -14,6 +14,8 @@ Leaves with 1 when a rule is broken:
 
 import argparse
 import collections
+import concurrent.futures
+import os
 import pathlib
 import re
 import subprocess
@@ -124,13 +126,17 @@ def main():
     parser.add_argument("--write", type=pathlib.Path, metavar="FILE")
     args = parser.parse_args()
 
+    def machine_code(log):
+        return subprocess.run([args.cuobjdump, "-sass", log.with_suffix(".o")], capture_output=True, text=True,
+                              check=True).stdout if args.cuobjdump else ""
+
     codes = collections.defaultdict(Code)
-    for log in sorted(args.folder.glob("*.log")):
-        read_log(log.read_text(), codes)
-        if args.cuobjdump:
-            dump = subprocess.run([args.cuobjdump, "-sass", log.with_suffix(".o")], capture_output=True, text=True,
-                                  check=True)
-            read_machine_code(dump.stdout, codes)
+    logs = sorted(args.folder.glob("*.log"))
+    # A thread waits for a disassembler, which is what takes time.
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for log, code in zip(logs, pool.map(machine_code, logs)):
+            read_log(log.read_text(), codes)
+            read_machine_code(code, codes)
     if not codes:
         sys.exit("no kernel was compiled")
     names = demangled(sorted({name for name, _ in codes}))
