@@ -9,8 +9,8 @@
 // way. weight [experts, out, in], bias [experts, out]. Backward adds, with the rows of one expert each:
 //   dh = dy times the slope of the epilogue: with relu 1 where y > 0, else 0; with silu its derivative at h
 //   drows = dh weight[e]     dweight[e] += dh^T rows     dbias[e] += the column sums of dh
-//   dx += drows, or dx[n] += sum over j < topk of drows[row[n,j]], j ascending, without dropped ones (row <
-//   0)
+//   dx += drows, or dx[n] += sum over j < topk of drows[row[n,j]], j ascending, without dropped ones
+//   (row < 0)
 // dx and dweight are assigned where asked for (kernels/into.h). It does not look at the rows behind
 // offsets[experts] and gives nothing to them; an expert without rows gets nothing added, or zeros assigned.
 // bias may be nullptr; so may each gradient that is not needed.
