@@ -11,10 +11,11 @@ constexpr const char* kSteps = ".step";
 
 }  // namespace
 
-Optimizer::Optimizer(const MoeLm& model) : parameters_(model.parameters().begin(), model.parameters().end()) {
+Optimizer::Optimizer(const MoeLm& model) {
   std::vector<int32_t> expert;
-  for (size_t i = 0; i < parameters_.size(); ++i) {
-    const Tensor &value = parameters_[i].value, &grad = parameters_[i].grad;
+  const auto parameters = model.parameters();
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    const Tensor &value = parameters[i].value, &grad = parameters[i].grad;
     const Tensor m = Tensor::zeros(value.shape(), value.dtype(), value.device());
     const Tensor v = Tensor::zeros(value.shape(), value.dtype(), value.device());
     const int64_t layer = model.expert_layer(i), first = static_cast<int64_t>(pieces_.size());
@@ -27,7 +28,7 @@ Optimizer::Optimizer(const MoeLm& model) : parameters_(model.parameters().begin(
         expert.push_back(static_cast<int32_t>(layer * model.config().num_experts + e));
       }
     }
-    groups_.push_back({parameters_[i].name, m, v, first, static_cast<int64_t>(pieces_.size()) - first});
+    groups_.push_back({parameters[i], m, v, first, static_cast<int64_t>(pieces_.size()) - first});
   }
   const auto count = static_cast<int64_t>(pieces_.size());
   steps_ = Tensor::zeros({count}, DType::i64, model.device());
@@ -60,8 +61,8 @@ std::vector<kernels::AdamWSegment<T>> Optimizer::segments() const {
 }
 
 void Optimizer::grad_norm(const StepState& step) const {
-  for (const Parameter& p : parameters_) p.settle();
-  MOE_RUN(parameters_.front().grad, grad_norm,
+  for (const Group& g : groups_) g.parameter.settle();
+  MOE_RUN(groups_.front().parameter.grad, grad_norm,
           kernels::Gradients<T>{gradients<T>(), gradient_table_.of<kernels::GradSegment<T>>()},
           &step.memory()->grad_norm);
 }
@@ -72,7 +73,7 @@ void Optimizer::step(const AdamWSettings& s, const StepState& step) const {
   options.beta2 = s.beta2;
   options.eps = s.eps;
   options.weight_decay = s.weight_decay;
-  MOE_RUN(parameters_.front().grad, adamw, options,
+  MOE_RUN(groups_.front().parameter.grad, adamw, options,
           kernels::AdamWPieces<T>{segments<T>(), adamw_table_.of<kernels::AdamWSegment<T>>(),
                                   steps_.data<int64_t>(), expert_.data<int32_t>(),
                                   reinterpret_cast<kernels::AdamWRates*>(rates_.bytes_begin())},
@@ -82,20 +83,20 @@ void Optimizer::step(const AdamWSettings& s, const StepState& step) const {
 }
 
 void Optimizer::discard() const {
-  for (const Parameter& p : parameters_) {
-    p.forget();
-    if (steps_.device() == Device::cuda) p.settle();  // the graph of a step adds
+  for (const Group& g : groups_) {
+    g.parameter.forget();
+    if (steps_.device() == Device::cuda) g.parameter.settle();  // the graph of a step adds
   }
 }
 
 std::vector<NamedTensor> Optimizer::state() const {
   std::vector<NamedTensor> tensors;
   for (const Group& g : groups_) {
-    tensors.push_back({g.name + kFirstMoment, g.m.to(Device::cpu)});
-    tensors.push_back({g.name + kSecondMoment, g.v.to(Device::cpu)});
+    tensors.push_back({g.parameter.name + kFirstMoment, g.m.to(Device::cpu)});
+    tensors.push_back({g.parameter.name + kSecondMoment, g.v.to(Device::cpu)});
     const Tensor steps = Tensor::empty({g.count}, DType::i64);
     steps.copy_from(steps_.rows(g.first, g.first + g.count));
-    tensors.push_back({g.name + kSteps, steps});
+    tensors.push_back({g.parameter.name + kSteps, steps});
   }
   return tensors;
 }
@@ -104,21 +105,21 @@ void Optimizer::load(const Safetensors& file, int64_t most_steps) const {
   // Everything is looked at before anything is changed.
   const Tensor all_steps = Tensor::empty(steps_.shape(), DType::i64);
   for (const Group& g : groups_) {
-    file.check(g.name + kFirstMoment, g.m.shape(), g.m.dtype());
-    file.check(g.name + kSecondMoment, g.v.shape(), g.v.dtype());
+    file.check(g.parameter.name + kFirstMoment, g.m.shape(), g.m.dtype());
+    file.check(g.parameter.name + kSecondMoment, g.v.shape(), g.v.dtype());
     const Tensor steps = all_steps.rows(g.first, g.first + g.count);
-    file.copy_to(g.name + kSteps, steps);
+    file.copy_to(g.parameter.name + kSteps, steps);
     for (const int64_t n : steps.span<int64_t>())
       if (n < 0 || n > most_steps)
         throw error(ErrorKind::checkpoint, "{}: \"{}\" counts {} updates in {} steps", file.origin(),
-                    g.name + kSteps, n, most_steps);
+                    g.parameter.name + kSteps, n, most_steps);
   }
   if (file.entries().size() != 3 * groups_.size())
     throw error(ErrorKind::checkpoint, "{}: {} tensors, but this model's optimizer has {}", file.origin(),
                 file.entries().size(), 3 * groups_.size());
   for (const Group& g : groups_) {
-    file.copy_to(g.name + kFirstMoment, g.m);
-    file.copy_to(g.name + kSecondMoment, g.v);
+    file.copy_to(g.parameter.name + kFirstMoment, g.m);
+    file.copy_to(g.parameter.name + kSecondMoment, g.v);
   }
   steps_.copy_from(all_steps);
   discard();

@@ -47,7 +47,7 @@ class Optimizer {
   };
   // The pieces of one parameter.
   struct Group {
-    std::string name;
+    Parameter parameter;
     Tensor m, v;  // of the parameter's shape
     int64_t first, count;
   };
@@ -57,7 +57,6 @@ class Optimizer {
   std::vector<kernels::AdamWSegment<T>> segments() const;
   void make_tables();
 
-  std::vector<Parameter> parameters_;
   std::vector<Piece> pieces_;
   std::vector<Group> groups_;
   Tensor steps_;   // i64 [pieces]: updates so far
