@@ -18,11 +18,18 @@
 
 namespace moe::kernels::cpu {
 
-// Eight elements: one AVX register of floats. The compiler splits it where registers are shorter.
+// Eight elements, whatever the processor: lanes of sums. The compiler splits them where registers are
+// shorter.
 inline constexpr int64_t kLanes = 8;
 
-// Sixteen: one AVX-512 register of floats.
-inline constexpr int64_t kWideLanes = 16;
+// One register of floats: for elements that do not meet. GCC keeps longer vectors in memory.
+#if defined(__AVX512F__)
+inline constexpr int64_t kNativeLanes = 16;
+#elif defined(__AVX2__)
+inline constexpr int64_t kNativeLanes = 8;
+#else
+inline constexpr int64_t kNativeLanes = 4;
+#endif
 
 namespace detail {
 template <class T, int64_t Lanes>
@@ -33,7 +40,7 @@ struct VecOf {
 template <class T>
 using Vec = typename detail::VecOf<T, kLanes>::type;
 template <class T>
-using WideVec = typename detail::VecOf<T, kWideLanes>::type;
+using NativeVec = typename detail::VecOf<T, kNativeLanes>::type;
 
 // n rounded up to a multiple.
 constexpr int64_t round_up(int64_t n, int64_t multiple) {
@@ -62,23 +69,19 @@ Vec<T> load(const T* p, int64_t count, T fill) {
 }
 
 template <class T>
-WideVec<T> load_wide(const T* p) {
-  WideVec<T> v;
+NativeVec<T> load_native(const T* p) {
+  NativeVec<T> v;
   std::memcpy(&v, p, sizeof v);
   return v;
 }
 
 template <class T>
-WideVec<T> broadcast_wide(T x) {
-  return x - WideVec<T>{};  // as broadcast
+NativeVec<T> broadcast_native(T x) {
+  return x - NativeVec<T>{};  // as broadcast
 }
 
-template <class T>
-void store(T* p, Vec<T> v) {
-  std::memcpy(p, &v, sizeof v);
-}
-template <class T>
-void store(T* p, WideVec<T> v) {
+template <class V, class T>
+void store(T* p, V v) {
   std::memcpy(p, &v, sizeof v);
 }
 
@@ -99,9 +102,13 @@ inline double fma(double a, double b, double c) {
 }
 #endif
 
-namespace detail {
+// Lane by lane. GCC 12 does not see that sixteen of them are one instruction.
 template <class V>
-[[gnu::always_inline]] inline V fma_lanes(V a, V b, V c) {
+requires(!std::is_arithmetic_v<V>) [[gnu::always_inline]] inline V fma(V a, V b, V c) {
+#ifdef __AVX512F__
+  if constexpr (std::is_same_v<V, NativeVec<float>>) return _mm512_fmadd_ps(a, b, c);
+  if constexpr (std::is_same_v<V, Vec<double>>) return _mm512_fmadd_pd(a, b, c);
+#endif
 #if defined(__FMA__) || defined(__aarch64__)
   V r;
 #pragma GCC unroll 16
@@ -111,32 +118,10 @@ template <class V>
   return a * b + c;
 #endif
 }
-}  // namespace detail
-inline Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) {
-  return detail::fma_lanes(a, b, c);
-}
-#ifdef __AVX512F__
-inline Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) {
-  return _mm512_fmadd_pd(a, b, c);
-}
-inline WideVec<float> fma(WideVec<float> a, WideVec<float> b, WideVec<float> c) {
-  return _mm512_fmadd_ps(a, b, c);
-}
-#else
-inline Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) {
-  return detail::fma_lanes(a, b, c);
-}
-inline WideVec<float> fma(WideVec<float> a, WideVec<float> b, WideVec<float> c) {
-  return detail::fma_lanes(a, b, c);
-}
-#endif
-inline WideVec<double> fma(WideVec<double> a, WideVec<double> b, WideVec<double> c) {
-  return detail::fma_lanes(a, b, c);
-}
 
 namespace detail {
 
-// e^x for F float, Vec<float> or WideVec<float>, U the unsigned integers of its size; within 1.5 units in the
+// e^x for F float or a vector of floats, U the unsigned integers of its size; within 1.5 units in the
 // last place. x = n ln 2 + r with |r| <= ln 2 / 2, where ln 2 is cut in two so that n times its upper part is
 // exact (Cody and Waite 1980). e^r by the polynomial of Cephes (Moshier, expf.c). 2^n through the exponent
 // bits in two factors, for 2^128 is no float. Below the smallest normal number the result is 0. NaN stays
@@ -177,19 +162,16 @@ inline float fast_exp(float x) {
 inline double fast_exp(double x) {
   return std::exp(x);
 }
-inline Vec<float> fast_exp(Vec<float> x) {
-  return detail::exp<Vec<uint32_t>>(x);
-}
-inline Vec<double> fast_exp(Vec<double> x) {
-  for (int l = 0; l < kLanes; ++l) x[l] = std::exp(x[l]);
-  return x;
-}
-inline WideVec<float> fast_exp(WideVec<float> x) {
-  return detail::exp<WideVec<uint32_t>>(x);
-}
-inline WideVec<double> fast_exp(WideVec<double> x) {
-  for (int l = 0; l < kWideLanes; ++l) x[l] = std::exp(x[l]);
-  return x;
+template <class V>
+requires(!std::is_arithmetic_v<V>) [[gnu::always_inline]] inline V fast_exp(V x) {
+  using T = std::remove_cvref_t<decltype(x[0])>;
+  constexpr int lanes = sizeof(V) / sizeof(T);
+  if constexpr (std::is_same_v<T, float>) {
+    return detail::exp<typename detail::VecOf<uint32_t, lanes>::type>(x);
+  } else {
+    for (int l = 0; l < lanes; ++l) x[l] = std::exp(x[l]);
+    return x;
+  }
 }
 
 namespace detail {

@@ -1,14 +1,16 @@
 #pragma once
 // Many random numbers at once, for CPU kernels: the draws of core/philox.h, sixteen blocks of four at a time.
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <utility>
 
 #include "core/philox.h"
 #include "kernels/drop_rule.h"
+#include "kernels/math.h"
 
-#ifdef __AVX2__
+#ifdef __SSE2__
 #include <immintrin.h>
 #endif
 
@@ -19,11 +21,7 @@ namespace detail {
 
 // As many blocks as a register has lanes of 64 bits, a word of each in the lower half of its lane. What the
 // rounds leave in the upper halves is never read: the multiplication takes lower halves only.
-#ifdef __AVX512F__
-inline constexpr int kWordLanes = 8;
-#else
-inline constexpr int kWordLanes = 4;
-#endif
+inline constexpr int kWordLanes = kNativeLanes / 2;
 typedef uint64_t Words __attribute__((vector_size(8 * kWordLanes)));
 
 inline Words multiply_low(Words a, uint64_t factor) {
@@ -34,6 +32,9 @@ inline Words multiply_low(Words a, uint64_t factor) {
 #elif defined(__AVX2__)
   return reinterpret_cast<Words>(
       _mm256_mul_epu32(reinterpret_cast<__m256i>(a), _mm256_set1_epi64x(static_cast<int64_t>(factor))));
+#elif defined(__SSE2__)
+  return reinterpret_cast<Words>(
+      _mm_mul_epu32(reinterpret_cast<__m128i>(a), _mm_set1_epi64x(static_cast<int64_t>(factor))));
 #else
   return (a & 0xFFFFFFFFu) * factor;
 #endif
@@ -49,14 +50,14 @@ struct Batch {
 
   void run(const RngAddress& rng) {
     const Words none{};
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int g = 0; g < kGroups; ++g) {
       c[g] = none + uint64_t{rng.stream};
       d[g] = none + uint64_t{rng.step};
     }
     uint32_t k0 = static_cast<uint32_t>(rng.seed), k1 = static_cast<uint32_t>(rng.seed >> 32);
     for (int round = 0; round < 10; ++round) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int g = 0; g < kGroups; ++g) {
         const Words p0 = multiply_low(a[g], 0xD2511F53u), p1 = multiply_low(c[g], 0xCD9E8D57u);
         a[g] = (p1 >> 32) ^ b[g] ^ uint64_t { k0 };
@@ -85,7 +86,7 @@ inline constexpr int64_t kBatchDraws = 4 * kBatchBlocks;
 inline void random_batch(const RngAddress& rng, uint64_t block, uint32_t* draws) {
   constexpr auto kLanes = std::make_integer_sequence<int, kWordLanes>();
   Batch batch;
-#pragma GCC unroll 4
+#pragma GCC unroll 8
   for (int g = 0; g < kGroups; ++g) {
     Words lane{};
 #pragma GCC unroll 8
@@ -94,7 +95,7 @@ inline void random_batch(const RngAddress& rng, uint64_t block, uint32_t* draws)
     batch.b[g] = batch.a[g] >> 32;
   }
   batch.run(rng);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
   for (int g = 0; g < kGroups; ++g)
     interleave((batch.a[g] & 0xFFFFFFFFu) | (batch.b[g] << 32),
                (batch.c[g] & 0xFFFFFFFFu) | (batch.d[g] << 32), draws + 4 * g * kWordLanes, kLanes);
@@ -124,9 +125,10 @@ void each_kept(int64_t n, const DropRule& rule, const uint32_t* draws, Value val
   }
 }
 
-// The draws of kDrawRows rows side by side, four columns at a time: row r's columns are draws first +
-// r*stride, and so on, of the stream.
-inline constexpr int kDrawRows = detail::kBatchBlocks;
+// The draws of kDrawRows rows side by side, one row to a lane, kDrawColumns columns at a time: row r's
+// columns are draws first + r*stride, and so on, of the stream.
+inline constexpr int kDrawRows = kNativeLanes;
+inline constexpr int kDrawColumns = detail::kBatchDraws / kDrawRows;
 typedef uint32_t RowDraws __attribute__((vector_size(4 * kDrawRows)));
 
 class DrawColumns {
@@ -138,42 +140,50 @@ class DrawColumns {
       phase_[r] = static_cast<uint32_t>(at % 4);
       aligned_ = aligned_ && at % 4 == 0;
     }
-    if (!aligned_) draw(ahead_);
+    if (aligned_) return;
+    for (uint64_t& block : block_) block -= kBlocks - 1;  // so that the last one drawn is a row's first
+    RowDraws words[kDrawColumns];
+    draw(words);
+    std::copy_n(words + kDrawColumns - 4, 4, ahead_);
   }
   // to[c]: the next column but c.
-  void next(RowDraws to[4]) {
+  void next(RowDraws to[kDrawColumns]) {
     if (aligned_) return draw(to);
-    RowDraws words[8];
-    for (int w = 0; w < 4; ++w) words[w] = ahead_[w];
-    draw(ahead_);
-    for (int w = 0; w < 4; ++w) words[4 + w] = ahead_[w];
-    for (int c = 0; c < 4; ++c)
+    RowDraws words[4 + kDrawColumns];
+    std::copy_n(ahead_, 4, words);
+    draw(words + 4);
+    std::copy_n(words + kDrawColumns, 4, ahead_);
+    for (int c = 0; c < kDrawColumns; ++c)
       to[c] = phase_ == 0 ? words[c] : phase_ == 1 ? words[c + 1] : phase_ == 2 ? words[c + 2] : words[c + 3];
   }
 
  private:
-  // The words of the next block of each row.
-  void draw(RowDraws to[4]) {
+  static constexpr int kBlocks = kDrawColumns / 4;  // of a row in a batch
+
+  // The words of the next blocks of each row: of each block, two groups have the rows' lanes.
+  void draw(RowDraws to[kDrawColumns]) {
     detail::Batch batch;
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int g = 0; g < detail::kGroups; ++g) {
-      std::memcpy(&batch.a[g], block_ + g * detail::kWordLanes, sizeof batch.a[g]);
+      std::memcpy(&batch.a[g], block_ + g % 2 * detail::kWordLanes, sizeof batch.a[g]);
+      batch.a[g] += static_cast<uint64_t>(g / 2);
       batch.b[g] = batch.a[g] >> 32;
     }
     batch.run(rng_);
-    const auto narrow = [](const detail::Words* words, RowDraws* out) {
+    const auto narrow = [to](const detail::Words* words, int word) {
       typedef uint32_t Half __attribute__((vector_size(4 * detail::kWordLanes)));
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int g = 0; g < detail::kGroups; ++g) {
         const Half half = __builtin_convertvector(words[g], Half);
-        std::memcpy(reinterpret_cast<char*>(out) + g * static_cast<int>(sizeof half), &half, sizeof half);
+        std::memcpy(reinterpret_cast<char*>(to + 4 * (g / 2) + word) + g % 2 * static_cast<int>(sizeof half),
+                    &half, sizeof half);
       }
     };
-    narrow(batch.a, to);
-    narrow(batch.b, to + 1);
-    narrow(batch.c, to + 2);
-    narrow(batch.d, to + 3);
-    for (uint64_t& block : block_) ++block;
+    narrow(batch.a, 0);
+    narrow(batch.b, 1);
+    narrow(batch.c, 2);
+    narrow(batch.d, 3);
+    for (uint64_t& block : block_) block += kBlocks;
   }
 
   RngAddress rng_;

@@ -1,7 +1,7 @@
 // A task owns one head of one sequence: its columns of y, of dqkv and of the cache's new rows, and its lse.
-// It goes through the queries kWideLanes at a time, one to a lane: what is done for a query and a key is done
-// for all of them at once, and softmax never leaves its lane. Keys and values are read where they lie.
-// Scratch: O(T (kWideLanes + D)) a thread.
+// It goes through the queries kNativeLanes at a time, one to a lane: what is done for a query and a key is
+// done for all of them at once, and softmax never leaves its lane. Keys and values are read where they lie.
+// Scratch: O(T (kNativeLanes + D)) a thread.
 
 #include <algorithm>
 #include <limits>
@@ -15,8 +15,6 @@
 namespace moe::kernels::cpu {
 namespace {
 
-static_assert(kDrawRows == kWideLanes);
-
 // A head's place in memory.
 struct Head {
   Head(const AttentionShape& shape, int64_t task)
@@ -25,7 +23,7 @@ struct Head {
         h(task % s.heads),
         width(s.heads * s.dim),
         positions(s.past + s.tokens),
-        wide(round_up(s.dim, kWideLanes)) {}
+        wide(round_up(s.dim, kNativeLanes)) {}
 
   // Where queries (part 0), keys (1) or values (2) of row `row` of a [.., 3C] array begin.
   int64_t at(int64_t row, int part) const { return row * stride() + part * width + h * s.dim; }
@@ -41,37 +39,37 @@ struct Head {
 // The queries at positions first .. first + count - 1, which see `keys` keys together.
 struct QueryBlock {
   QueryBlock(const Head& head, int64_t position)
-      : first(position), count(std::min(kWideLanes, head.positions - position)), keys(first + count) {}
+      : first(position), count(std::min(kNativeLanes, head.positions - position)), keys(first + count) {}
 
   // x where a lane's query sees key j, else `other`.
   template <class T>
-  WideVec<T> seen(int64_t j, WideVec<T> x, T other) const {
+  NativeVec<T> seen(int64_t j, NativeVec<T> x, T other) const {
     if (j <= first) return x;
-    return lanes_from<T>(j - first) ? x : broadcast_wide(other);
+    return lanes_from<T>(j - first) ? x : broadcast_native(other);
   }
 
   int64_t first, count, keys;
 };
 
-// body(j, keep) for the keys of a block, four at a time; keep(x) is x where the rule keeps a query's key j,
+// body(j, keep) for the keys of a block; keep(x) is x where the rule keeps a query's key j,
 // else 0.
 template <class T, class Body>
 void for_each_key(const Head& head, const QueryBlock& block, Body body) {
   const AttentionShape& s = head.s;
   if (!s.drop.drops()) {
-    for (int64_t j = 0; j < block.keys; ++j) body(j, [](WideVec<T> x) { return x; });
+    for (int64_t j = 0; j < block.keys; ++j) body(j, [](NativeVec<T> x) { return x; });
     return;
   }
   const int64_t row = (head.b * s.heads + head.h) * head.positions + block.first;
   DrawColumns draws(s.rng, static_cast<uint64_t>(row * head.positions),
                     static_cast<uint64_t>(head.positions));
-  for (int64_t j = 0; j < block.keys; j += 4) {
-    RowDraws column[4];
+  for (int64_t j = 0; j < block.keys; j += kDrawColumns) {
+    RowDraws column[kDrawColumns];
     draws.next(column);
-    for (int64_t c = 0; c < std::min<int64_t>(4, block.keys - j); ++c) {
-      using Mask = decltype(WideVec<T>{} < WideVec<T>{});
+    for (int64_t c = 0; c < std::min<int64_t>(kDrawColumns, block.keys - j); ++c) {
+      using Mask = decltype(NativeVec<T>{} < NativeVec<T>{});
       const Mask kept = __builtin_convertvector(column[c] >= s.drop.threshold, Mask);
-      body(j + c, [kept](WideVec<T> x) { return kept ? x : WideVec<T>{}; });
+      body(j + c, [kept](NativeVec<T> x) { return kept ? x : NativeVec<T>{}; });
     }
   }
 }
@@ -80,8 +78,8 @@ void for_each_key(const Head& head, const QueryBlock& block, Body body) {
 template <class T>
 void to_lanes(int64_t count, int64_t dim, T factor, const T* rows, int64_t stride, T* to) {
   for (int64_t d = 0; d < dim; ++d)
-    for (int64_t r = 0; r < kWideLanes; ++r)
-      to[d * kWideLanes + r] = r < count ? factor * rows[r * stride + d] : T(0);
+    for (int64_t r = 0; r < kNativeLanes; ++r)
+      to[d * kNativeLanes + r] = r < count ? factor * rows[r * stride + d] : T(0);
 }
 
 // to [count][wide] = factor * rows [count][D], 0 behind them.
@@ -100,9 +98,9 @@ void score(const Head& head, const QueryBlock& block, const T* rows, const T* la
                                .row = head.stride(),
                                .step = 1,
                                .b = lanes,
-                               .b_stride = kWideLanes,
+                               .b_stride = kNativeLanes,
                                .c = scores,
-                               .c_stride = kWideLanes});
+                               .c_stride = kNativeLanes});
 }
 
 // sums [D][lane] = sum over the keys that a query sees of weight [keys][lane] times the keys' rows.
@@ -114,19 +112,19 @@ void weighted_sum(const Head& head, const QueryBlock& block, const T* rows, cons
                                .row = 1,
                                .step = head.stride(),
                                .b = weight,
-                               .b_stride = kWideLanes,
+                               .b_stride = kNativeLanes,
                                .c = sums,
-                               .c_stride = kWideLanes});
+                               .c_stride = kNativeLanes});
 }
 
 // gradient [keys][wide] += sum over the block's queries of weight [keys][lane] times rows [count][wide].
 template <class T>
 void add_to_keys(const Head& head, const QueryBlock& block, const T* weight, const T* rows, T* gradient) {
-  for (int64_t d = 0; d < head.wide; d += kWideLanes)
+  for (int64_t d = 0; d < head.wide; d += kNativeLanes)
     lane_product<T>(block.keys, {.n = block.count,
                                  .all = block.count,
                                  .a = weight,
-                                 .row = kWideLanes,
+                                 .row = kNativeLanes,
                                  .step = 1,
                                  .b = rows + d,
                                  .b_stride = head.wide,
@@ -151,26 +149,26 @@ void head_forward(const Head& head, const T* qkv, T* cache, T* y, T* lse) {
   const T* past = cache ? cache : qkv;
   const int64_t row0 = head.b * (cache ? s.capacity : s.tokens), first = head.positions - s.queries;
   const T *key = past + head.at(row0, 1), *value = past + head.at(row0, 2);
-  T* weight = thread_scratch<T>(kWideLanes * (head.positions + 2 * s.dim));
-  T* query = weight + kWideLanes * head.positions;
-  T* out = query + kWideLanes * s.dim;
+  T* weight = thread_scratch<T>(kNativeLanes * (head.positions + 2 * s.dim));
+  T* query = weight + kNativeLanes * head.positions;
+  T* out = query + kNativeLanes * s.dim;
 
-  for (int64_t i = first; i < head.positions; i += kWideLanes) {
+  for (int64_t i = first; i < head.positions; i += kNativeLanes) {
     const QueryBlock block(head, i);
     to_lanes(block.count, s.dim, static_cast<T>(s.scale), qkv + head.at(head.b * s.tokens + i - s.past, 0),
              head.stride(), query);
     score(head, block, key, query, weight);
     constexpr T kNothing = -std::numeric_limits<T>::infinity();
-    WideVec<T> most = broadcast_wide(kNothing), total{};
+    NativeVec<T> most = broadcast_native(kNothing), total{};
     for (int64_t j = 0; j < block.keys; ++j) {
-      const WideVec<T> x = block.seen(j, load_wide(weight + j * kWideLanes), kNothing);
-      store(weight + j * kWideLanes, x);
+      const NativeVec<T> x = block.seen(j, load_native(weight + j * kNativeLanes), kNothing);
+      store(weight + j * kNativeLanes, x);
       most = x > most ? x : most;
     }
     for_each_key<T>(head, block, [&](int64_t j, auto keep) {
-      const WideVec<T> e = fast_exp(load_wide(weight + j * kWideLanes) - most);
+      const NativeVec<T> e = fast_exp(load_native(weight + j * kNativeLanes) - most);
       total += e;
-      store(weight + j * kWideLanes, WideVec<T>(keep(e)));
+      store(weight + j * kNativeLanes, NativeVec<T>(keep(e)));
     });
     weighted_sum(head, block, value, weight, out);
     T* to = y + (head.b * s.queries + i - first) * head.width + head.h * s.dim;
@@ -178,7 +176,7 @@ void head_forward(const Head& head, const T* qkv, T* cache, T* y, T* lse) {
     for (int64_t r = 0; r < block.count; ++r) {
       to_lse[r] = most[r] + std::log(total[r]);
       const T inverse = static_cast<T>(s.drop.scale) / total[r];
-      for (int64_t d = 0; d < s.dim; ++d) to[r * head.width + d] = out[d * kWideLanes + r] * inverse;
+      for (int64_t d = 0; d < s.dim; ++d) to[r * head.width + d] = out[d * kNativeLanes + r] * inverse;
     }
   }
 }
@@ -187,21 +185,21 @@ template <class T>
 void head_backward(const Head& head, const T* qkv, const T* lse, const T* dy, Into<T> dqkv) {
   const AttentionShape& s = head.s;
   const int64_t n = head.positions, wide = head.wide, row0 = head.b * n;
-  T* dkey = thread_scratch<T>(2 * n * wide + kWideLanes * (3 * n + 3 * s.dim + 2 * wide));
+  T* dkey = thread_scratch<T>(2 * n * wide + kNativeLanes * (3 * n + 3 * s.dim + 2 * wide));
   T* dvalue = dkey + n * wide;
-  T* p = dvalue + n * wide;               // [keys][lane]: scores before
-  T* weight = p + kWideLanes * n;         // [keys][lane]: w
-  T* dscore = weight + kWideLanes * n;    // [keys][lane]: g, then ds
-  T* query = dscore + kWideLanes * n;     // [D][lane], scaled
-  T* dout = query + kWideLanes * s.dim;   // [D][lane]
-  T* dquery = dout + kWideLanes * s.dim;  // [D][lane]
-  T* query_rows = dquery + kWideLanes * s.dim;
-  T* dout_rows = query_rows + kWideLanes * wide;
+  T* p = dvalue + n * wide;                 // [keys][lane]: scores before
+  T* weight = p + kNativeLanes * n;         // [keys][lane]: w
+  T* dscore = weight + kNativeLanes * n;    // [keys][lane]: g, then ds
+  T* query = dscore + kNativeLanes * n;     // [D][lane], scaled
+  T* dout = query + kNativeLanes * s.dim;   // [D][lane]
+  T* dquery = dout + kNativeLanes * s.dim;  // [D][lane]
+  T* query_rows = dquery + kNativeLanes * s.dim;
+  T* dout_rows = query_rows + kNativeLanes * wide;
   std::fill_n(dkey, 2 * n * wide, T(0));
 
   const T *key = qkv + head.at(row0, 1), *value = qkv + head.at(row0, 2);
   const T scale = static_cast<T>(s.scale), keep_scale = static_cast<T>(s.drop.scale);
-  for (int64_t i = 0; i < n; i += kWideLanes) {
+  for (int64_t i = 0; i < n; i += kNativeLanes) {
     const QueryBlock block(head, i);
     const T* q = qkv + head.at(row0 + i, 0);
     const T* dout_from = dy + (row0 + i) * head.width + head.h * s.dim;
@@ -211,23 +209,23 @@ void head_backward(const Head& head, const T* qkv, const T* lse, const T* dy, In
     to_rows(block.count, s.dim, wide, T(1), dout_from, head.width, dout_rows);
     score(head, block, key, query, p);
     score(head, block, value, dout, dscore);
-    WideVec<T> shift{}, mean{};
+    NativeVec<T> shift{}, mean{};
     for (int64_t r = 0; r < block.count; ++r) shift[r] = lse[(head.b * s.heads + head.h) * n + i + r];
     for_each_key<T>(head, block, [&](int64_t j, auto keep) {
-      const int64_t at = j * kWideLanes;
-      const WideVec<T> pj = block.seen(j, WideVec<T>(fast_exp(load_wide(p + at) - shift)), T(0));
-      const WideVec<T> g = block.seen(j, WideVec<T>(keep(load_wide(dscore + at) * keep_scale)), T(0));
+      const int64_t at = j * kNativeLanes;
+      const NativeVec<T> pj = block.seen(j, NativeVec<T>(fast_exp(load_native(p + at) - shift)), T(0));
+      const NativeVec<T> g = block.seen(j, NativeVec<T>(keep(load_native(dscore + at) * keep_scale)), T(0));
       mean = fma(pj, g, mean);
       store(p + at, pj);
-      store(weight + at, WideVec<T>(keep(pj * keep_scale)));
+      store(weight + at, NativeVec<T>(keep(pj * keep_scale)));
       store(dscore + at, g);
     });
-    for (int64_t at = 0; at < block.keys * kWideLanes; at += kWideLanes)
-      store(dscore + at, WideVec<T>(load_wide(p + at) * (load_wide(dscore + at) - mean)));
+    for (int64_t at = 0; at < block.keys * kNativeLanes; at += kNativeLanes)
+      store(dscore + at, NativeVec<T>(load_native(p + at) * (load_native(dscore + at) - mean)));
     weighted_sum(head, block, key, dscore, dquery);
     const Into<T> dq = dqkv.from(head.at(row0 + i, 0));
     for (int64_t r = 0; r < block.count; ++r)
-      for (int64_t d = 0; d < s.dim; ++d) dq.put(r * head.stride() + d, scale * dquery[d * kWideLanes + r]);
+      for (int64_t d = 0; d < s.dim; ++d) dq.put(r * head.stride() + d, scale * dquery[d * kNativeLanes + r]);
     add_to_keys(head, block, weight, dout_rows, dvalue);
     add_to_keys(head, block, dscore, query_rows, dkey);
   }

@@ -1,5 +1,5 @@
 #pragma once
-// The matrix products of one attention head, kWideLanes columns at a time. Every element is one chain of
+// The matrix products of one attention head, kNativeLanes columns at a time. Every element is one chain of
 // multiply-adds in ascending order: its bits do not depend on how rows and columns are grouped.
 
 #include <algorithm>
@@ -12,8 +12,8 @@ namespace moe::kernels::cpu {
 // Which lanes are n or higher.
 template <class T>
 auto lanes_from(int64_t n) {
-  WideVec<T> lane;
-  for (int l = 0; l < kWideLanes; ++l) lane[l] = static_cast<T>(l);
+  NativeVec<T> lane;
+  for (int l = 0; l < kNativeLanes; ++l) lane[l] = static_cast<T>(l);
   return lane >= static_cast<T>(n);
 }
 
@@ -36,25 +36,25 @@ struct LaneProduct {
 // Rows m .. m+M-1.
 template <int M, class T>
 void lane_tile(const LaneProduct<T>& p, int64_t m) {
-  WideVec<T> sum[M] = {};
+  NativeVec<T> sum[M] = {};
   if (p.accumulate) {
 #pragma GCC unroll 8
-    for (int i = 0; i < M; ++i) sum[i] = load_wide(p.c + (m + i) * p.c_stride);
+    for (int i = 0; i < M; ++i) sum[i] = load_native(p.c + (m + i) * p.c_stride);
   }
   const T* a = p.a + m * p.row;
   const T* b = p.b;
   const int64_t all = std::min(p.all, p.n);
   int64_t x = 0;
   for (; x < all; ++x, a += p.step, b += p.b_stride) {
-    const WideVec<T> factor = load_wide(b);
+    const NativeVec<T> factor = load_native(b);
 #pragma GCC unroll 8
-    for (int i = 0; i < M; ++i) sum[i] = fma(broadcast_wide(a[i * p.row]), factor, sum[i]);
+    for (int i = 0; i < M; ++i) sum[i] = fma(broadcast_native(a[i * p.row]), factor, sum[i]);
   }
   for (; x < p.n; ++x, a += p.step, b += p.b_stride) {
-    const WideVec<T> factor = load_wide(b);
+    const NativeVec<T> factor = load_native(b);
     const auto has = lanes_from<T>(x - all + 1);
 #pragma GCC unroll 8
-    for (int i = 0; i < M; ++i) sum[i] = has ? fma(broadcast_wide(a[i * p.row]), factor, sum[i]) : sum[i];
+    for (int i = 0; i < M; ++i) sum[i] = has ? fma(broadcast_native(a[i * p.row]), factor, sum[i]) : sum[i];
   }
 #pragma GCC unroll 8
   for (int i = 0; i < M; ++i) store(p.c + (m + i) * p.c_stride, sum[i]);
