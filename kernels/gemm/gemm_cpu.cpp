@@ -14,8 +14,10 @@ namespace moe::kernels::cpu {
 namespace detail {
 namespace {
 
-// Multiply-adds, about 10 µs of them: below, waking another thread may cost more than it brings.
+// Multiply-adds, about 10 µs of them: below, waking another thread may cost more than it brings. An element
+// of B that meets few rows takes as long as it takes to come from beyond the caches.
 constexpr int64_t kWorthThreads = int64_t{1} << 19;
+constexpr int64_t kRowsPerFetch = 8;
 
 // [0, size) cut into the fewest stripes of at most `limit`, about equal, whole multiples of `unit` but the
 // last.
@@ -37,15 +39,7 @@ Stripes row_stripes(const Gemm<T>& p) {
 // Narrower where nothing is packed for all of a part's columns: more tasks to share.
 template <class T>
 Stripes column_stripes(const Gemm<T>& p) {
-  return {p.n, p.b_packed ? kMostColumns / 2 : kMostColumns, kTileColumns};
-}
-
-// Whether packing A and turning C around is less work than packing B: an element that is turned costs about
-// two that are packed.
-template <class T>
-bool turned(const Gemm<T>& p) {
-  return p.b_transposed && !p.b_packed && !p.a_transposed && !p.accumulate &&
-         2 * p.m * (p.k + p.n) < p.n * p.k;
+  return {p.n, p.b_packed ? kSliverColumns : kMostColumns, kTileColumns};
 }
 
 void multiply(const InstructionSet& set, const Part<float>& part, float* memory) {
@@ -80,17 +74,15 @@ void gemm(std::span<const Gemm<T>> problems, const InstructionSet& set) {
   int64_t tasks = 0, work = 0;
   for (const Gemm<T>& p : problems) {
     tasks += row_stripes(p).count * column_stripes(p).count;
-    work += p.m * p.n * p.k;
+    if (p.m > 0) work += std::max(p.m, kRowsPerFetch) * p.n * p.k;
   }
   const auto run = [problems, &set](int64_t task) {
     for (const Gemm<T>& p : problems) {
       const Stripes rows = row_stripes(p), columns = column_stripes(p);
       if (task < rows.count * columns.count) {
         const int64_t i = task / columns.count, j = task % columns.count;
-        const Part<T> part{
-            &p, turned(p), rows.begin(i), rows.begin(i + 1), columns.begin(j), columns.begin(j + 1)};
-        const int64_t memory = part.turned ? (p.k + kTurnedColumns) * kTileColumns : kBlock * kMostColumns;
-        return multiply(set, part, thread_scratch<T>(memory));
+        const Part<T> part{&p, rows.begin(i), rows.begin(i + 1), columns.begin(j), columns.begin(j + 1)};
+        return multiply(set, part, thread_scratch<T>(kBlock * kMostColumns));
       }
       task -= rows.count * columns.count;
     }

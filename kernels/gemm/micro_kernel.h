@@ -149,15 +149,23 @@ struct TileOutput {
   bool stream = false;  // past the caches; rows begin on a line
 };
 
+// Memory that is needed soon: in step l a tile asks for as many elements at p + l*step as it has columns.
+template <class T>
+struct Ahead {
+  const T* p;
+  int64_t step;
+};
+
 // The product of `Rows` rows of A and `Vectors` vectors of columns of B over k steps. Each sum is one chain
 // of multiply-adds in the order of l, whatever the size of the tile. A(r, l) is a[r*lda + l], or a[l*lda + r]
 // when Transposed; B(l, j) is b[l*ldb + j].
 //
 // Memory is asked for before it is needed: the lines of C in the first steps, a row in each, and in every
-// step those of A, sixteen steps ahead when Transposed, else in the rows below, where the next tile begins,
-// and those of B 32 steps ahead, which counts where B was packed long ago and comes from beyond the caches.
+// step what `ahead` says and lines of A: sixteen steps ahead when Transposed, or of the rows to the right,
+// where the next tile begins, when there are few steps; else in the rows below, where the next tile begins.
 template <class T, int Rows, int Vectors, bool Transposed>
-void compute_tile(int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb, const TileOutput<T>& out) {
+void compute_tile(int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb, const Ahead<T>& ahead,
+                  const TileOutput<T>& out) {
   using Vector = typename RegisterTile<T>::Vector;
   constexpr int lanes = RegisterTile<T>::kLanes;
   Vector sum[Rows][Vectors] = {};
@@ -165,11 +173,14 @@ void compute_tile(int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb, c
   constexpr int kPointers = (Rows + 2) / 3;
   const T* row[kPointers];
   for (int p = 0; p < kPointers; ++p) row[p] = a + 3 * p * lda;
+  const T* soon = ahead.p;
+  const int64_t soon_step = ahead.step;
+  const int64_t a_ahead = k <= 32 ? Rows : 16 * lda;  // when Transposed
   const auto step = [&](int64_t l) {
     if constexpr (Transposed) {
-      const T* const ahead = a + (l + 16) * lda;
-      __builtin_prefetch(ahead);
-      __builtin_prefetch(ahead + Rows - 1);  // it may lie across two lines
+      const T* const next = a + l * lda + a_ahead;
+      __builtin_prefetch(next);
+      __builtin_prefetch(next + Rows - 1);  // it may lie across two lines
     } else {
       __builtin_prefetch(a + Rows * lda + l * kLineElements<T>);
     }
@@ -182,8 +193,9 @@ void compute_tile(int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb, c
 #pragma GCC unroll 2
       for (int v = 0; v < Vectors; ++v) sum[r][v] += factor * bl[v];
     }
-    for (int64_t j = 0; j < Vectors * lanes; j += kLineElements<T>) __builtin_prefetch(b + 32 * ldb + j);
+    for (int64_t j = 0; j < Vectors * lanes; j += kLineElements<T>) __builtin_prefetch(soon + j);
     b += ldb;
+    soon += soon_step;
   };
   int64_t l = 0;
   for (const T* c = out.c; l < std::min<int64_t>(k, Rows); ++l, c += out.ldc) {
@@ -194,18 +206,21 @@ void compute_tile(int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb, c
   }
   for (; l < k; ++l) step(l);
   if (out.columns == Vectors * lanes) {
+    // A loop for each wish, and not a loop that asks for all of them at every vector.
+    const auto for_each_vector = [&sum, c = out.c, ldc = out.ldc](auto body) {
 #pragma GCC unroll 12
-    for (int r = 0; r < Rows; ++r) {
+      for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 2
-      for (int v = 0; v < Vectors; ++v) {
-        T* c = out.c + r * out.ldc + v * lanes;
-        Vector x = sum[r][v];
-        if (out.accumulate) x += load(c);
-        if (out.bias) x += load(out.bias + v * lanes);
-        if (out.relu) x = x > 0 ? x : Vector{};
-        out.stream ? store_past_caches(c, x) : store(c, x);
-      }
-    }
+        for (int v = 0; v < Vectors; ++v) body(sum[r][v], c + r * ldc + v * lanes, v);
+    };
+    if (out.accumulate) for_each_vector([](Vector& x, const T* c, int) { x += load(c); });
+    if (out.bias)
+      for_each_vector([bias = out.bias](Vector& x, const T*, int v) { x += load(bias + v * lanes); });
+    if (out.relu) for_each_vector([](Vector& x, const T*, int) { x = x > 0 ? x : Vector{}; });
+    if (out.stream)
+      for_each_vector([](Vector x, T* c, int) { store_past_caches(c, x); });
+    else
+      for_each_vector([](Vector x, T* c, int) { store(c, x); });
     return;
   }
   T element[Rows][Vectors * lanes];
@@ -223,7 +238,7 @@ void compute_tile(int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb, c
 
 template <class T>
 using TileFunction = void (*)(int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb,
-                              const TileOutput<T>& out);
+                              const Ahead<T>& ahead, const TileOutput<T>& out);
 
 // compute_tile for 1 .. kRows rows at index 0 .. kRows - 1, so that a short panel costs only its own rows.
 template <class T, int Vectors, bool Transposed>
@@ -235,11 +250,11 @@ inline constexpr auto kTileFunctions = []<int... R>(std::integer_sequence<int, R
 // The tile of `rows` rows and out.columns columns.
 template <class T>
 void run_tile(int64_t rows, bool a_transposed, int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb,
-              const TileOutput<T>& out) {
+              const Ahead<T>& ahead, const TileOutput<T>& out) {
   const bool wide = out.columns > RegisterTile<T>::kLanes;
   const auto& functions = a_transposed ? (wide ? kTileFunctions<T, 2, true> : kTileFunctions<T, 1, true>)
                                        : (wide ? kTileFunctions<T, 2, false> : kTileFunctions<T, 1, false>);
-  functions[static_cast<size_t>(rows - 1)](k, a, lda, b, ldb, out);
+  functions[static_cast<size_t>(rows - 1)](k, a, lda, b, ldb, ahead, out);
 }
 
 }  // namespace

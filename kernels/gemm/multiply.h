@@ -8,14 +8,10 @@
 // where it lies. (Goto and van de Geijn, "Anatomy of high-performance matrix multiplication", ACM TOMS 34(3),
 // 2008, pack A as well: their A does not fit into the second-level cache, ours does.)
 //
-// With few rows, packing a transposed B would cost more than the product. Then C^T = B^T A^T is computed: B's
-// columns, which are contiguous, take the role of A's rows, A is packed, and tiles are turned around on their
-// way to C.
-//
 // A B that pack_columns has packed is read where it lies, and so is any whose rows are contiguous when they
 // meet few rows of A.
 //
-// Either way an element is the sum over blocks of k of one chain of multiply-adds each. Neither kBlock nor
+// An element is the sum over blocks of k of one chain of multiply-adds each. Neither kBlock nor
 // the chain depends on anything but k, which is what the contract promises about bits.
 
 #include "kernels/gemm/micro_kernel.h"
@@ -39,6 +35,10 @@ inline constexpr int64_t kFewRows = 5 * kRows;
 // where they lie however many rows of A they meet.
 inline constexpr int64_t kNearBytes = 2048;
 
+// B comes from beyond the caches when it was packed long ago or is read where it lies: its rows are asked for
+// so many steps before they are needed.
+inline constexpr int64_t kStepsAhead = 32;
+
 template <class T>
 bool reads_as_it_lies(const Part<T>& part) {
   const Gemm<T>& p = *part.product;
@@ -56,9 +56,10 @@ bool streams(const Gemm<T>& p) {
 }
 
 template <class T>
-void multiply_straight(const Part<T>& part, T* slivers) {
+void multiply(const Part<T>& part, T* slivers) {
   const Gemm<T>& p = *part.product;
   const int64_t i0 = part.i0, i1 = part.i1, j0 = part.j0, j1 = part.j1, tile_rows = rows_a_tile(i1 - i0);
+  const int64_t tiles = (i1 - i0 + tile_rows - 1) / tile_rows;
   const bool as_it_lies = reads_as_it_lies(part), stream = streams(p);
   int64_t l = 0;
   do {  // at least once: k = 0 writes bias and C
@@ -80,9 +81,17 @@ void multiply_straight(const Part<T>& part, T* slivers) {
       } else if (p.b_transposed) {
         pack_transposed(p.b + j * p.ldb + l, p.ldb, k, columns, sliver, ldb);
       }
-      for (int64_t i = i0; i < i1; i += tile_rows)
+      Ahead<T> ahead = {b + kStepsAhead * ldb, ldb};
+      int64_t share = 0;
+      if (b == sliver && p.b_transposed && p.ldb == k) {
+        // The next sliver's columns, or those of the next matrix of a stack, lie behind these: each tile asks
+        // for a share of them, so that packing does not wait for memory.
+        ahead = {p.b + (j + columns) * k, std::max<int64_t>(1, columns / tiles)};
+        share = ahead.step * k;
+      }
+      for (int64_t i = i0; i < i1; i += tile_rows, ahead.p += share)
         run_tile(std::min(i1 - i, tile_rows), p.a_transposed, k,
-                 p.a_transposed ? p.a + l * p.lda + i : p.a + i * p.lda + l, p.lda, b, ldb,
+                 p.a_transposed ? p.a + l * p.lda + i : p.a + i * p.lda + l, p.lda, b, ldb, ahead,
                  {.c = p.c + i * p.ldc + j,
                   .ldc = p.ldc,
                   .columns = columns,
@@ -94,64 +103,6 @@ void multiply_straight(const Part<T>& part, T* slivers) {
     l += k;
   } while (l < p.k);
   if (stream) finish_streams();
-}
-
-// C[i, j] = turned[j, i] + bias[j], 0 for what is negative with relu; turned [n, width].
-template <class T>
-void turn(int64_t m, int64_t n, const T* turned, int64_t width, const T* bias, bool relu, T* c, int64_t ldc) {
-  using Tile = RegisterTile<T>;
-  using Vector = typename Tile::Vector;
-  constexpr int lanes = Tile::kLanes;
-  for (int64_t j = 0; j < n; j += lanes) {
-    const int64_t columns = std::min<int64_t>(n - j, lanes);
-    for (int64_t i = 0; i < m; i += lanes) {
-      Vector square[lanes];
-#pragma GCC unroll 16
-      for (int r = 0; r < lanes; ++r) square[r] = load(turned + (j + r) * width + i);
-      transpose<1>(square, std::make_integer_sequence<int, lanes>());
-      const int64_t rows = std::min<int64_t>(m - i, lanes);
-      for (int64_t r = 0; r < rows; ++r) {
-        T* to = c + (i + r) * ldc + j;
-        T row[lanes];
-        store(row, square[r]);
-        for (int64_t x = 0; x < columns; ++x) {
-          const T y = bias ? row[x] + bias[j + x] : row[x];
-          to[x] = relu && !(y > 0) ? T(0) : y;
-        }
-      }
-    }
-  }
-}
-
-template <class T>
-void multiply_turned(const Part<T>& part, T* sliver) {
-  using Tile = RegisterTile<T>;
-  const Gemm<T>& p = *part.product;
-  const int64_t i0 = part.i0, i1 = part.i1, j0 = part.j0, j1 = part.j1;
-  static_assert(kTurnedColumns % Tile::kLanes == 0 && kTurnedColumns % kRows == 0);
-  T* const group = sliver + p.k * Tile::kColumns;
-  for (int64_t i = i0; i < i1; i += Tile::kColumns) {
-    const int64_t rows = std::min<int64_t>(i1 - i, Tile::kColumns), width = Tile::width(rows);
-    pack_transposed(p.a + i * p.lda, p.lda, p.k, rows, sliver, width);
-    for (int64_t j = j0; j < j1; j += kTurnedColumns) {
-      const int64_t columns = std::min(kTurnedColumns, j1 - j);
-      int64_t l = 0;
-      do {
-        const int64_t k = std::min(kBlock, p.k - l);
-        for (int64_t g = 0; g < columns; g += kRows)
-          run_tile(std::min<int64_t>(columns - g, kRows), false, k, p.b + (j + g) * p.ldb + l, p.ldb,
-                   sliver + l * width, width,
-                   {.c = group + g * width, .ldc = width, .columns = width, .accumulate = l > 0});
-        l += k;
-      } while (l < p.k);
-      turn(rows, columns, group, width, p.bias ? p.bias + j : nullptr, p.relu, p.c + i * p.ldc + j, p.ldc);
-    }
-  }
-}
-
-template <class T>
-void multiply(const Part<T>& part, T* memory) {
-  part.turned ? multiply_turned(part, memory) : multiply_straight(part, memory);
 }
 
 #if defined(__AVX512F__)

@@ -14,18 +14,16 @@ inline constexpr int64_t kMostRows = 264;  // of a part
 inline constexpr int64_t kMostColumns = 128;
 // Of the largest tile of registers of any instruction set; others divide them.
 inline constexpr int64_t kTileRows = 12, kTileColumns = kSliverColumns;
-inline constexpr int64_t kTurnedColumns = 4 * kTileRows;  // of C that are turned at once
 
 // Rows [i0, i1) and columns [j0, j1) of a product.
 template <class T>
 struct Part {
   const Gemm<T>* product;
-  bool turned;  // A is packed and C turned around
   int64_t i0, i1, j0, j1;
 };
 
 // The computation of a part, compiled for one instruction set. `memory` begins on a line of the cache and has
-// kBlock * kMostColumns elements, or (k + kTurnedColumns) * kTileColumns for what is turned.
+// kBlock * kMostColumns elements.
 struct InstructionSet {
   const char* name;
   bool fuses;  // multiplications with additions: all that do give the same bits
