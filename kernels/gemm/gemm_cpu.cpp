@@ -82,7 +82,7 @@ void gemm(std::span<const Gemm<T>> problems, const InstructionSet& set) {
       if (task < rows.count * columns.count) {
         const int64_t i = task / columns.count, j = task % columns.count;
         const Part<T> part{&p, rows.begin(i), rows.begin(i + 1), columns.begin(j), columns.begin(j + 1)};
-        return multiply(set, part, thread_scratch<T>(kBlock * kMostColumns));
+        return multiply(set, part, thread_scratch<T>(p.k * kTileColumns));
       }
       task -= rows.count * columns.count;
     }

@@ -41,6 +41,9 @@ struct RegisterTile {
   static constexpr int64_t width(int64_t columns) { return columns > kLanes ? kColumns : kLanes; }
 };
 
+// Rows of B that may lie beyond the caches are asked for so many steps before they are read.
+inline constexpr int64_t kStepsAhead = 32;
+
 template <class T>
 inline constexpr int kLineElements = 64 / static_cast<int>(sizeof(T));  // of a line of the cache
 
@@ -122,17 +125,16 @@ void pack_transposed(const T* source, int64_t ld, int64_t k, int64_t count, T* p
   }
 }
 
-// Packs all slivers of `columns` columns behind each other, where element (l, j) is source[l*ld + j]: row by
-// row, as they lie in memory.
+// The same, where element (l, i) is source[l*ld + i].
 template <class T>
-void pack_straight(const T* source, int64_t ld, int64_t k, int64_t columns, T* slivers) {
+void pack_straight(const T* source, int64_t ld, int64_t k, int64_t count, T* panel, int64_t width) {
   constexpr int64_t full = RegisterTile<T>::kColumns;
-  const int64_t whole = columns / full * full, rest = columns - whole, width = RegisterTile<T>::width(rest);
-  for (int64_t l = 0; l < k; ++l, source += ld) {
-    for (int64_t j = 0; j < whole; j += full)
-      std::memcpy(slivers + j * k + l * full, source + j, full * sizeof(T));
-    T* to = slivers + whole * k + l * width;
-    for (int64_t j = 0; rest && j < width; ++j) to[j] = j < rest ? source[whole + j] : T(0);
+  for (int64_t l = 0; l < k; ++l, source += ld, panel += width) {
+    for (int64_t i = 0; i < full; i += kLineElements<T>) __builtin_prefetch(source + kStepsAhead * ld + i);
+    if (count == full)
+      std::memcpy(panel, source, full * sizeof(T));
+    else
+      for (int64_t i = 0; i < width; ++i) panel[i] = i < count ? source[i] : T(0);
   }
 }
 

@@ -3,16 +3,18 @@
 // it has internal linkage: of an inline function the linker would keep one copy, perhaps one that this
 // processor cannot run.
 //
-// k goes in blocks of kBlock; a block of B is packed into slivers of a tile's width, which stay in the
-// second-level cache, and each of them meets all rows of A in tiles of registers (micro_kernel.h). A is read
-// where it lies. (Goto and van de Geijn, "Anatomy of high-performance matrix multiplication", ACM TOMS 34(3),
-// 2008, pack A as well: their A does not fit into the second-level cache, ours does.)
+// B is packed in slivers of a tile's width, which stay in the second-level cache, and each of them meets all
+// rows of A in tiles of registers (micro_kernel.h), kBlock steps of k at a time. A is read where it lies.
+// (Goto and van de Geijn, "Anatomy of high-performance matrix multiplication", ACM TOMS 34(3), 2008, pack A
+// as well: their A does not fit into the second-level cache, ours does.) While tiles compute they ask for
+// what is packed next: packing would wait for memory otherwise, and with few rows of A that takes longer than
+// the product.
 //
 // A B that pack_columns has packed is read where it lies, and so is any whose rows are contiguous when they
 // meet few rows of A.
 //
-// An element is the sum over blocks of k of one chain of multiply-adds each. Neither kBlock nor
-// the chain depends on anything but k, which is what the contract promises about bits.
+// An element is the sum over blocks of k of one chain of multiply-adds each. Neither kBlock nor the chain
+// depends on anything but k, which is what the contract promises about bits.
 
 #include "kernels/gemm/micro_kernel.h"
 #include "kernels/gemm/parts.h"
@@ -35,10 +37,6 @@ inline constexpr int64_t kFewRows = 5 * kRows;
 // where they lie however many rows of A they meet.
 inline constexpr int64_t kNearBytes = 2048;
 
-// B comes from beyond the caches when it was packed long ago or is read where it lies: its rows are asked for
-// so many steps before they are needed.
-inline constexpr int64_t kStepsAhead = 32;
-
 template <class T>
 bool reads_as_it_lies(const Part<T>& part) {
   const Gemm<T>& p = *part.product;
@@ -55,53 +53,81 @@ bool streams(const Gemm<T>& p) {
          reinterpret_cast<uintptr_t>(p.c) % 64 == 0;
 }
 
+// A tile's width of columns of B, all k rows, for the tiles of a part: where they lie when those begin.
 template <class T>
-void multiply(const Part<T>& part, T* slivers) {
+class Sliver {
+ public:
+  // Columns j and on, packed into `memory` where they have to be.
+  Sliver(const Part<T>& part, int64_t j, T* memory)
+      : product_(*part.product), next_(std::min<int64_t>(part.j1, j + RegisterTile<T>::kColumns)) {
+    const Gemm<T>& p = product_;
+    if (p.b_packed) {
+      b_ = p.b + packed_index(p.k, 0, j);
+      ldb_ = kSliverColumns;
+    } else if (reads_as_it_lies(part)) {
+      b_ = p.b + j;
+      ldb_ = p.ldb;
+    } else {
+      packed_ = true;
+      b_ = memory;
+      ldb_ = RegisterTile<T>::width(next_ - j);
+      p.b_transposed ? pack_transposed(p.b + j * p.ldb, p.ldb, p.k, next_ - j, memory, ldb_)
+                     : pack_straight(p.b + j, p.ldb, p.k, next_ - j, memory, ldb_);
+    }
+  }
+
+  const T* row(int64_t l) const { return b_ + l * ldb_; }
+  int64_t ldb() const { return ldb_; }
+
+  // What tile number `tile` of the `tiles` of a block of k steps from row l on asks for: rows that it reads
+  // soon, or its share of what is packed next.
+  Ahead<T> ahead(int64_t l, int64_t k, int64_t tile, int64_t tiles) const {
+    const Gemm<T>& p = product_;
+    if (!packed_) return {row(l + kStepsAhead), ldb_};
+    if (p.b_transposed && p.ldb == p.k) {
+      // The columns behind these, perhaps of the next matrix of a stack.
+      const int64_t step = std::max<int64_t>(1, RegisterTile<T>::kColumns / tiles);
+      return {p.b + next_ * p.k + (l * tiles + tile * k) * step, step};
+    }
+    return {b_, 0};
+  }
+
+ private:
+  const Gemm<T>& product_;
+  int64_t next_;  // the first column behind these
+  bool packed_ = false;
+  const T* b_;
+  int64_t ldb_;
+};
+
+template <class T>
+void multiply(const Part<T>& part, T* memory) {
   const Gemm<T>& p = *part.product;
-  const int64_t i0 = part.i0, i1 = part.i1, j0 = part.j0, j1 = part.j1, tile_rows = rows_a_tile(i1 - i0);
+  const int64_t i0 = part.i0, i1 = part.i1, tile_rows = rows_a_tile(i1 - i0);
   const int64_t tiles = (i1 - i0 + tile_rows - 1) / tile_rows;
-  const bool as_it_lies = reads_as_it_lies(part), stream = streams(p);
-  int64_t l = 0;
-  do {  // at least once: k = 0 writes bias and C
-    const int64_t k = std::min(kBlock, p.k - l);
-    const bool last = l + k == p.k;
-    if (!p.b_packed && !as_it_lies && !p.b_transposed)
-      pack_straight(p.b + l * p.ldb + j0, p.ldb, k, j1 - j0, slivers);
-    for (int64_t j = j0; j < j1; j += RegisterTile<T>::kColumns) {
-      const int64_t columns = std::min<int64_t>(j1 - j, RegisterTile<T>::kColumns);
-      T* const sliver = slivers + (j - j0) * k;
-      const T* b = sliver;
-      int64_t ldb = RegisterTile<T>::width(columns);
-      if (p.b_packed) {
-        b = p.b + packed_index(p.k, l, j);
-        ldb = kSliverColumns;
-      } else if (as_it_lies) {
-        b = p.b + l * p.ldb + j;
-        ldb = p.ldb;
-      } else if (p.b_transposed) {
-        pack_transposed(p.b + j * p.ldb + l, p.ldb, k, columns, sliver, ldb);
-      }
-      Ahead<T> ahead = {b + kStepsAhead * ldb, ldb};
-      int64_t share = 0;
-      if (b == sliver && p.b_transposed && p.ldb == k) {
-        // The next sliver's columns, or those of the next matrix of a stack, lie behind these: each tile asks
-        // for a share of them, so that packing does not wait for memory.
-        ahead = {p.b + (j + columns) * k, std::max<int64_t>(1, columns / tiles)};
-        share = ahead.step * k;
-      }
-      for (int64_t i = i0; i < i1; i += tile_rows, ahead.p += share)
+  const bool stream = streams(p);
+  for (int64_t j = part.j0; j < part.j1; j += RegisterTile<T>::kColumns) {
+    const Sliver<T> sliver(part, j, memory);
+    int64_t l = 0;
+    do {  // at least once: k = 0 writes bias and C
+      const int64_t k = std::min(kBlock, p.k - l);
+      const bool last = l + k == p.k;
+      for (int64_t tile = 0; tile < tiles; ++tile) {
+        const int64_t i = i0 + tile * tile_rows;
         run_tile(std::min(i1 - i, tile_rows), p.a_transposed, k,
-                 p.a_transposed ? p.a + l * p.lda + i : p.a + i * p.lda + l, p.lda, b, ldb, ahead,
+                 p.a_transposed ? p.a + l * p.lda + i : p.a + i * p.lda + l, p.lda, sliver.row(l),
+                 sliver.ldb(), sliver.ahead(l, k, tile, tiles),
                  {.c = p.c + i * p.ldc + j,
                   .ldc = p.ldc,
-                  .columns = columns,
+                  .columns = std::min<int64_t>(part.j1 - j, RegisterTile<T>::kColumns),
                   .accumulate = p.accumulate || l > 0,
                   .bias = p.bias && last ? p.bias + j : nullptr,
                   .relu = p.relu && last,
                   .stream = stream});
-    }
-    l += k;
-  } while (l < p.k);
+      }
+      l += k;
+    } while (l < p.k);
+  }
   if (stream) finish_streams();
 }
 

@@ -9,7 +9,7 @@
 
 namespace moe::kernels::cpu::detail {
 
-inline constexpr int64_t kBlock = 512;     // of k: what is packed at once
+inline constexpr int64_t kBlock = 512;     // of k: steps of one chain of multiply-adds
 inline constexpr int64_t kMostRows = 264;  // of a part
 inline constexpr int64_t kMostColumns = 128;
 // Of the largest tile of registers of any instruction set; others divide them.
@@ -23,7 +23,7 @@ struct Part {
 };
 
 // The computation of a part, compiled for one instruction set. `memory` begins on a line of the cache and has
-// kBlock * kMostColumns elements.
+// k * kTileColumns elements.
 struct InstructionSet {
   const char* name;
   bool fuses;  // multiplications with additions: all that do give the same bits
