@@ -2,6 +2,7 @@
 // this processor computes (multiply.h).
 
 #include <algorithm>
+#include <iterator>
 #include <vector>
 
 #include "core/error.h"
@@ -31,16 +32,26 @@ struct Stripes {
   int64_t begin(int64_t i) const { return std::min(size, i * width); }
 };
 
+// A product's parts, and the task that computes its first one. Columns are narrower where nothing is packed:
+// more tasks to share.
 template <class T>
-Stripes row_stripes(const Gemm<T>& p) {
-  return {p.m, kMostRows, kTileRows};
-}
+struct Cut {
+  Cut(const Gemm<T>& p, int64_t task)
+      : product(&p),
+        rows(p.m, kMostRows, kTileRows),
+        columns(p.n, p.b_packed ? kSliverColumns : kMostColumns, kTileColumns),
+        first_task(task) {}
 
-// Narrower where nothing is packed for all of a part's columns: more tasks to share.
-template <class T>
-Stripes column_stripes(const Gemm<T>& p) {
-  return {p.n, p.b_packed ? kSliverColumns : kMostColumns, kTileColumns};
-}
+  int64_t tasks() const { return rows.count * columns.count; }
+  Part<T> part(int64_t task) const {
+    const int64_t i = (task - first_task) / columns.count, j = (task - first_task) % columns.count;
+    return {product, rows.begin(i), rows.begin(i + 1), columns.begin(j), columns.begin(j + 1)};
+  }
+
+  const Gemm<T>* product;
+  Stripes rows, columns;
+  int64_t first_task;
+};
 
 void multiply(const InstructionSet& set, const Part<float>& part, float* memory) {
   set.multiply_floats(part, memory);
@@ -72,20 +83,20 @@ std::span<const InstructionSet> instruction_sets() {
 template <class T>
 void gemm(std::span<const Gemm<T>> problems, const InstructionSet& set) {
   int64_t tasks = 0, work = 0;
+  std::vector<Cut<T>> cuts;
+  cuts.reserve(problems.size());
   for (const Gemm<T>& p : problems) {
-    tasks += row_stripes(p).count * column_stripes(p).count;
-    if (p.m > 0) work += std::max(p.m, kRowsPerFetch) * p.n * p.k;
+    const Cut<T> cut(p, tasks);
+    if (cut.tasks() == 0) continue;
+    cuts.push_back(cut);
+    tasks += cut.tasks();
+    work += std::max(p.m, kRowsPerFetch) * p.n * p.k;
   }
-  const auto run = [problems, &set](int64_t task) {
-    for (const Gemm<T>& p : problems) {
-      const Stripes rows = row_stripes(p), columns = column_stripes(p);
-      if (task < rows.count * columns.count) {
-        const int64_t i = task / columns.count, j = task % columns.count;
-        const Part<T> part{&p, rows.begin(i), rows.begin(i + 1), columns.begin(j), columns.begin(j + 1)};
-        return multiply(set, part, thread_scratch<T>(p.k * kTileColumns));
-      }
-      task -= rows.count * columns.count;
-    }
+  const auto run = [&cuts, &set](int64_t task) {
+    const auto behind = std::upper_bound(cuts.begin(), cuts.end(), task,
+                                         [](int64_t t, const Cut<T>& cut) { return t < cut.first_task; });
+    const Part<T> part = std::prev(behind)->part(task);
+    multiply(set, part, thread_scratch<T>(part.product->k * kTileColumns));
   };
   if (work < kWorthThreads)
     for (int64_t task = 0; task < tasks; ++task) run(task);
