@@ -3,8 +3,9 @@
 //   bench_step [options of train_moe] [--steps 20] [--product-size N]
 //
 // The floor of a step is the time of its matrix products at the rate of large ones, plus one pass of AdamW
-// over all parameters; both are measured in this run, on as many threads. Nothing beside products is free, so
-// a ratio of 1 cannot be reached; it says how much of the time goes elsewhere.
+// over all parameters, on as many threads. Nothing beside products is free, so a ratio of 1 cannot be
+// reached; it says how much of the time goes elsewhere. A shared machine changes its speed within seconds:
+// runs and floor are measured in turns, and a run is compared with the floor of its round.
 //
 // On a GPU the pass of AdamW is one of copying as many bytes. A step is the GPU's own time for the graph that
 // a run launches; what is said to be launched one by one is seen by the host, which waits for each.
@@ -30,14 +31,31 @@ namespace {
 using namespace moe;
 
 constexpr int64_t kSymbols = 65;  // those of Tiny Shakespeare
+constexpr int64_t kRound = 4;     // runs of each row in turn
 
-struct Spread {
-  double least, median, most;  // seconds
+double median(std::vector<double> values) {
+  std::ranges::sort(values);
+  return values[values.size() / 2];
+}
 
-  static Spread of(std::vector<double> seconds) {
-    std::ranges::sort(seconds);
-    return {seconds.front(), seconds[seconds.size() / 2], seconds.back()};
+// Seconds of runs, and how many times its floor each took.
+class Row {
+ public:
+  void add(const std::vector<double>& seconds, double floor) {
+    for (const double s : seconds) {
+      seconds_.push_back(s);
+      ratios_.push_back(s / floor);
+    }
+    floors_.push_back(floor);
   }
+  void print(const char* what) const {
+    const auto [least, most] = std::ranges::minmax(seconds_);
+    fmt::print("{:<20} {:8.3f} {:8.3f} {:8.3f}  floor {:7.3f}, ratio {:.2f}\n", what, 1e3 * least,
+               1e3 * median(seconds_), 1e3 * most, 1e3 * median(floors_), median(ratios_));
+  }
+
+ private:
+  std::vector<double> seconds_, ratios_, floors_;
 };
 
 double seconds_of(const std::function<void()>& body) {
@@ -46,12 +64,10 @@ double seconds_of(const std::function<void()>& body) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-// One call to warm up, then `runs` of them.
-Spread time_of(int64_t runs, const std::function<void()>& body) {
-  body();
+std::vector<double> seconds_of_runs(int64_t runs, const std::function<void()>& body) {
   std::vector<double> seconds;
   for (int64_t i = 0; i < runs; ++i) seconds.push_back(seconds_of(body));
-  return Spread::of(std::move(seconds));
+  return seconds;
 }
 
 // Of the matrix products of one token's way forward, two for each multiply-add.
@@ -74,20 +90,25 @@ double flops_of_product(int64_t n) {
   return 2 * std::pow(static_cast<double>(n), 3);
 }
 
-Limits limits_of_cpu(int64_t parameters, int64_t n) {
-  const auto size = static_cast<size_t>(n * n);
-  const std::vector<float> a(size, 1e-3f), b(size, 1e-3f);
-  std::vector<float> c(size);
-  const kernels::cpu::Gemm<float> product{
-      .m = n, .n = n, .k = n, .a = a.data(), .lda = n, .b = b.data(), .ldb = n, .c = c.data(), .ldc = n};
-  const double seconds = time_of(20, [&] { kernels::cpu::gemm(product); }).least;
+// Measures them anew at each call.
+using MeasureLimits = std::function<Limits()>;
 
-  std::vector<float> memory(static_cast<size_t>(4 * parameters), 1e-3f);
-  float* p = memory.data();
-  const kernels::AdamWSegment<float> all{
-      p, p + parameters, p + 2 * parameters, p + 3 * parameters, parameters, 1};
-  return {flops_of_product(n) / seconds,
-          time_of(10, [&] { kernels::cpu::adamw<float>({}, std::span(&all, 1)); }).least};
+MeasureLimits limits_of_cpu(int64_t parameters, int64_t n) {
+  const auto size = static_cast<size_t>(n * n);
+  return [parameters, n, a = std::vector<float>(size, 1e-3f), b = std::vector<float>(size, 1e-3f),
+          c = std::vector<float>(size),
+          memory = std::vector<float>(static_cast<size_t>(4 * parameters), 1e-3f)]() mutable {
+    const kernels::cpu::Gemm<float> product{
+        .m = n, .n = n, .k = n, .a = a.data(), .lda = n, .b = b.data(), .ldb = n, .c = c.data(), .ldc = n};
+    float* p = memory.data();
+    const kernels::AdamWSegment<float> all{
+        p, p + parameters, p + 2 * parameters, p + 3 * parameters, parameters, 1};
+    const auto least = [](const std::function<void()>& body) {
+      return std::ranges::min(seconds_of_runs(4, body));
+    };
+    return Limits{flops_of_product(n) / least([&] { kernels::cpu::gemm(product); }),
+                  least([&] { kernels::cpu::adamw<float>({}, std::span(&all, 1)); })};
+  };
 }
 
 // Seconds that the GPU takes for what `work` launches, the best of several.
@@ -105,29 +126,22 @@ double gpu_seconds(const std::function<void()>& work) {
 }
 
 // AdamW reads and writes weight, gradient and both moments: 16 bytes each way. Unused in builds without CUDA.
-[[maybe_unused]] Limits limits_of_gpu(int64_t parameters, int64_t n) {
-  const Tensor a = Tensor::zeros({n, n}, DType::f32, Device::cuda),
-               c = Tensor::zeros({n, n}, DType::f32, Device::cuda);
-  const auto product = [&] {
-    kernels::cuda::gemm(n, n, n, {a.data<float>(), n}, {a.data<float>(), n}, false, c.data<float>(),
-                        current_stream());
+[[maybe_unused]] MeasureLimits limits_of_gpu(int64_t parameters, int64_t n) {
+  const auto zeros = [](int64_t count) { return Tensor::zeros({count}, DType::f32, Device::cuda); };
+  return [n, a = zeros(n * n), c = zeros(n * n), from = zeros(4 * parameters), to = zeros(4 * parameters)] {
+    const auto product = [&] {
+      kernels::cuda::gemm(n, n, n, {a.data<float>(), n}, {a.data<float>(), n}, false, c.data<float>(),
+                          current_stream());
+    };
+    return Limits{flops_of_product(n) / gpu_seconds(product), gpu_seconds([&] { to.copy_from(from); })};
   };
-  const Tensor from = Tensor::zeros({4 * parameters}, DType::f32, Device::cuda),
-               to = Tensor::zeros({4 * parameters}, DType::f32, Device::cuda);
-  return {flops_of_product(n) / gpu_seconds(product), gpu_seconds([&] { to.copy_from(from); })};
 }
 
 // product_size: 0 for what the device's rate has long levelled off at.
-Limits limits_of(Device device, int64_t parameters, int64_t product_size) {
+MeasureLimits limits_of(Device device, int64_t parameters, int64_t product_size) {
   if constexpr (kWithCuda)
     if (device == Device::cuda) return limits_of_gpu(parameters, product_size ? product_size : 4096);
   return limits_of_cpu(parameters, product_size ? product_size : 1024);
-}
-
-void print(const char* what, const Spread& s, double floor) {
-  fmt::print("{:<20} {:8.3f} {:8.3f} {:8.3f}", what, 1e3 * s.least, 1e3 * s.median, 1e3 * s.most);
-  if (floor > 0) fmt::print("  floor {:7.3f}, ratio {:.2f}", 1e3 * floor, s.median / floor);
-  fmt::print("\n");
 }
 
 // Until what was launched is over. The default stream waits for the trainer's.
@@ -168,36 +182,52 @@ int bench(TrainOptions& o, int64_t steps, int64_t product_size) {
   Trainer trainer(model, o.training, corpus,
                   plan_memory(o.model, o.training, chosen.available_memory, chosen.device));
 
-  // The first step loads and warms up, on a GPU the second one records.
-  times_of_steps(trainer, 0, 2);
-  std::vector<double> whole;
-  const double wall = seconds_of([&] { whole = times_of_steps(trainer, 2, steps); });
-  std::vector<double> gradients, updates;
-  for (int64_t step = steps + 2; step < 2 * steps + 2; ++step) {
-    gradients.push_back(seconds_of([&] { trainer.compute_gradients(step); }));
-    updates.push_back(seconds_of([&] {
-      trainer.update();
-      wait_for(chosen.device);
-    }));
-  }
-  const Spread forward = time_of(steps, [&] { trainer.peek_loss(0); });
-  const Spread evaluation = time_of(steps, [&] { trainer.evaluate(0); });
-
-  const Limits limits = limits_of(chosen.device, static_cast<int64_t>(o.model.parameters()), product_size);
   const double tokens =
       static_cast<double>(o.training.batch_size * o.model.block_size * o.training.accumulate);
   const double eval_tokens =
       2 * static_cast<double>(o.training.eval_iters * o.training.batch_size * o.model.block_size);
-  const double flops = forward_flops(o.model), products = 3 * tokens * flops / limits.flops_per_second;
+  const double flops = forward_flops(o.model);
+  const MeasureLimits measure =
+      limits_of(chosen.device, static_cast<int64_t>(o.model.parameters()), product_size);
+
+  // The first step loads and warms up, on a GPU the second one records.
+  int64_t step = 2;
+  times_of_steps(trainer, 0, step);
+  trainer.evaluate(0);
+  measure();
+  Row forward, gradients, update, whole, evaluation;
+  std::vector<double> rates, adamw;
+  double wall = 0;
+  for (int64_t done = 0; done < steps; done += kRound) {
+    const int64_t runs = std::min(kRound, steps - done);
+    const Limits limits = measure();
+    rates.push_back(limits.flops_per_second);
+    adamw.push_back(limits.adamw_seconds);
+    const double products = 3 * tokens * flops / limits.flops_per_second;
+    wall +=
+        seconds_of([&] { whole.add(times_of_steps(trainer, step, runs), products + limits.adamw_seconds); });
+    step += runs;
+    for (const int64_t end = step + runs; step < end; ++step) {
+      gradients.add({seconds_of([&] { trainer.compute_gradients(step); })}, products);
+      update.add({seconds_of([&] {
+                   trainer.update();
+                   wait_for(chosen.device);
+                 })},
+                 limits.adamw_seconds);
+    }
+    forward.add(seconds_of_runs(runs, [&] { trainer.peek_loss(0); }), products / 3);
+    evaluation.add(seconds_of_runs(runs, [&] { trainer.evaluate(0); }),
+                   eval_tokens * flops / limits.flops_per_second);
+  }
+
   fmt::print("{}; large products {:.1f} GFLOP/s; AdamW {:.3f} ms; a step's products {:.3f} GFLOP\n",
-             chosen.description, limits.flops_per_second * 1e-9, 1e3 * limits.adamw_seconds,
-             3e-9 * tokens * flops);
+             chosen.description, 1e-9 * median(rates), 1e3 * median(adamw), 3e-9 * tokens * flops);
   fmt::print("{:<20} {:>8} {:>8} {:>8}  of {} runs\n", "ms", "least", "median", "most", steps);
-  print("forward", forward, products / 3);
-  print("forward, backward", Spread::of(gradients), products);
-  print("optimizer", Spread::of(updates), limits.adamw_seconds);
-  print("step", Spread::of(whole), products + limits.adamw_seconds);
-  print("evaluation", evaluation, eval_tokens * flops / limits.flops_per_second);
+  forward.print("forward");
+  gradients.print("forward, backward");
+  update.print("optimizer");
+  whole.print("step");
+  evaluation.print("evaluation");
   fmt::print("{:.0f} tokens a second in training; an evaluation has {} sequences\n",
              static_cast<double>(steps) * tokens / wall, 2 * o.training.eval_iters * o.training.batch_size);
   return kExitOk;
