@@ -86,7 +86,7 @@ class Sliver {
     if (!packed_) return {row(l + kStepsAhead), ldb_};
     if (p.b_transposed && p.ldb == p.k) {
       // The columns behind these, perhaps of the next matrix of a stack.
-      const int64_t step = std::max<int64_t>(1, RegisterTile<T>::kColumns / tiles);
+      const int64_t step = (RegisterTile<T>::kColumns + tiles - 1) / tiles;
       return {p.b + next_ * p.k + (l * tiles + tile * k) * step, step};
     }
     return {b_, 0};
