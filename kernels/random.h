@@ -125,16 +125,15 @@ void each_kept(int64_t n, const DropRule& rule, const uint32_t* draws, Value val
   }
 }
 
-// The draws of kDrawRows rows side by side, one row to a lane, kDrawColumns columns at a time: row r's
+// The draws of kNativeLanes rows side by side, one row to a lane, kDrawColumns columns at a time: row r's
 // columns are draws first + r*stride, and so on, of the stream.
-inline constexpr int kDrawRows = kNativeLanes;
-inline constexpr int kDrawColumns = detail::kBatchDraws / kDrawRows;
-typedef uint32_t RowDraws __attribute__((vector_size(4 * kDrawRows)));
+inline constexpr int kDrawColumns = detail::kBatchDraws / kNativeLanes;
+using RowDraws = NativeVec<uint32_t>;
 
 class DrawColumns {
  public:
   DrawColumns(const RngAddress& rng, uint64_t first, uint64_t stride) : rng_(rng) {
-    for (uint64_t r = 0; r < kDrawRows; ++r) {
+    for (uint64_t r = 0; r < kNativeLanes; ++r) {
       const uint64_t at = first + r * stride;
       block_[r] = at / 4;
       phase_[r] = static_cast<uint32_t>(at % 4);
@@ -187,7 +186,7 @@ class DrawColumns {
   }
 
   RngAddress rng_;
-  alignas(64) uint64_t block_[kDrawRows]{};
+  alignas(64) uint64_t block_[kNativeLanes]{};
   RowDraws phase_{};
   bool aligned_ = true;
   RowDraws ahead_[4]{};

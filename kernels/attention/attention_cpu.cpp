@@ -51,8 +51,7 @@ struct QueryBlock {
   int64_t first, count, keys;
 };
 
-// body(j, keep) for the keys of a block; keep(x) is x where the rule keeps a query's key j,
-// else 0.
+// body(j, keep) for the keys of a block; keep(x) is x where the rule keeps a query's key j, else 0.
 template <class T, class Body>
 void for_each_key(const Head& head, const QueryBlock& block, Body body) {
   const AttentionShape& s = head.s;

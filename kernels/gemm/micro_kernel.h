@@ -163,8 +163,8 @@ struct Ahead {
 // when Transposed; B(l, j) is b[l*ldb + j].
 //
 // Memory is asked for before it is needed: the lines of C in the first steps, a row in each, and in every
-// step what `ahead` says and lines of A: sixteen steps ahead when Transposed, or of the rows to the right,
-// where the next tile begins, when there are few steps; else in the rows below, where the next tile begins.
+// step what `ahead` says and lines of A: those of the next tile's rows, or, when Transposed and unless there
+// are few steps, those that this tile reads sixteen steps later.
 template <class T, int Rows, int Vectors, bool Transposed>
 void compute_tile(int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb, const Ahead<T>& ahead,
                   const TileOutput<T>& out) {

@@ -22,13 +22,6 @@
 namespace moe::kernels::cpu::detail {
 namespace {
 
-// Rows of A that a tile of registers meets: as equal parts of all as tiles allow, since a tile of a row or
-// two takes nearly as long as one of six.
-inline int64_t rows_a_tile(int64_t rows) {
-  const int64_t tiles = (rows + kRows - 1) / kRows;
-  return tiles ? (rows + tiles - 1) / tiles : 1;
-}
-
 // So few that a B whose rows are whole slivers is read where it lies: what packing saves them is less than it
 // takes.
 inline constexpr int64_t kFewRows = 5 * kRows;
@@ -103,8 +96,9 @@ class Sliver {
 template <class T>
 void multiply(const Part<T>& part, T* memory) {
   const Gemm<T>& p = *part.product;
-  const int64_t i0 = part.i0, i1 = part.i1, tile_rows = rows_a_tile(i1 - i0);
-  const int64_t tiles = (i1 - i0 + tile_rows - 1) / tile_rows;
+  const int64_t i0 = part.i0, i1 = part.i1;
+  // Equal tiles, as far as that goes: one of a row or two takes nearly as long as one of six.
+  const int64_t tiles = (i1 - i0 + kRows - 1) / kRows, tile_rows = (i1 - i0 + tiles - 1) / tiles;
   const bool stream = streams(p);
   for (int64_t j = part.j0; j < part.j1; j += RegisterTile<T>::kColumns) {
     const Sliver<T> sliver(part, j, memory);

@@ -15,7 +15,7 @@ inline constexpr int64_t kMostColumns = 128;
 // Of the largest tile of registers of any instruction set; others divide them.
 inline constexpr int64_t kTileRows = 12, kTileColumns = kSliverColumns;
 
-// Rows [i0, i1) and columns [j0, j1) of a product.
+// Rows [i0, i1) and columns [j0, j1) of a product, at least one of each.
 template <class T>
 struct Part {
   const Gemm<T>* product;
