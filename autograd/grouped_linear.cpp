@@ -57,7 +57,7 @@ Var record_grouped_linear(Tape& tape, const Var& x, const Var& weight, const Var
               dx.into<T>(),        dweight.into<T>(),        dbias.data<T>()};
         };
         MOE_RUN(dy, grouped_linear_backward, s, where(), gradients.template operator()<T>(), rows.data<T>(),
-                dh.data<T>(), drows.data<T>());
+                dh.data<T>(), drows.data<T>(), dweight.squares);
       });
 }
 

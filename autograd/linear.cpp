@@ -21,7 +21,7 @@ Var linear(Tape& tape, const Var& x, const Var& weight, const Var& bias) {
     const GradSlot::Target dx = x_grad.target(), dweight = weight.grad().target();
     const Tensor dbias = bias_grad.accumulate();
     MOE_RUN(dy, linear_backward, s, x.value().data<T>(), weight.value().data<T>(), dy.data<T>(), dx.into<T>(),
-            dweight.into<T>(), dbias.data<T>());
+            dweight.into<T>(), dbias.data<T>(), dweight.squares);
   };
   return tape.record("linear", y, {x, weight, bias}, backward);
 }

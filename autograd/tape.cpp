@@ -1,6 +1,7 @@
 #include "autograd/tape.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "autograd/dispatch.h"
 #include "kernels/add/add.h"
@@ -28,32 +29,38 @@ Tensor GradSlot::accumulate() const {
 GradSlot::Target GradSlot::target() const {
   if (!slot_) return {};
   const bool first = !get().defined();
-  if (slot_->empty) *slot_->empty = false;
+  GradState* const state = slot_->state.get();
+  if (state) *state = {};
   if (!slot_->grad.defined()) slot_->grad = slot_->arena->allocate(slot_->shape, slot_->dtype);
-  return {slot_->grad, !first};
+  return {slot_->grad, !first, first && state ? &state->squares : nullptr};
 }
 
 Tensor GradSlot::get() const {
-  return !slot_ || (slot_->empty && *slot_->empty) ? Tensor() : slot_->grad;
+  return !slot_ || (slot_->state && slot_->state->empty) ? Tensor() : slot_->grad;
 }
 
 Parameter Parameter::create(std::string name, const Shape& shape, DType dtype, Device device, bool gradient) {
   Parameter p{std::move(name), Tensor::empty(shape, dtype, device), {}, {}};
   if (gradient) {
     p.grad = Tensor::zeros(shape, dtype, device);
-    p.empty = std::make_shared<bool>(false);
+    p.state = std::make_shared<GradState>();
   }
   return p;
 }
 
 void Parameter::forget() const {
-  if (empty) *empty = true;
+  if (state) *state = {.empty = true};
 }
 
 void Parameter::settle() const {
-  if (!empty || !*empty) return;
-  grad.fill_zero();
-  *empty = false;
+  if (!state) return;
+  if (state->empty) grad.fill_zero();
+  *state = {};
+}
+
+std::optional<double> Parameter::squares() const {
+  if (!state || std::isnan(state->squares)) return std::nullopt;
+  return state->squares;
 }
 
 Var Var::constant(Tensor value, const char*) {
@@ -64,7 +71,7 @@ Var Var::parameter(const Parameter& p) {
   if (!p.grad.defined()) return constant(p.value, "a parameter that is held fixed");
   using Slot = GradSlot::Slot;
   return {p.value,
-          GradSlot(std::make_shared<Slot>(Slot{p.grad, p.value.shape(), p.value.dtype(), {}, p.empty}))};
+          GradSlot(std::make_shared<Slot>(Slot{p.grad, p.value.shape(), p.value.dtype(), {}, p.state}))};
 }
 
 bool Tape::wanted(std::initializer_list<Var> inputs) const {

@@ -2,6 +2,7 @@
 // A value on the tape, and the place where its gradient is added up.
 
 #include <functional>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -12,6 +13,14 @@
 #include "kernels/into.h"
 
 namespace moe {
+
+// What is known of a parameter's gradient besides its elements.
+struct GradState {
+  static constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
+
+  bool empty = false;         // nothing has been accumulated, whatever the elements are
+  double squares = kUnknown;  // the sum of the elements' squares, where backward had it at hand
+};
 
 // The gradient of one value: the sum of what backward kernels put into it.
 class GradSlot {
@@ -27,6 +36,9 @@ class GradSlot {
   struct Target {
     Tensor grad;
     bool add = true;
+    // Of a parameter's gradient that is assigned: a kernel may leave the sum of the squares of the elements
+    // here. It is forgotten as soon as something is added.
+    double* squares = nullptr;
     template <class T>
     kernels::Into<T> into() const {
       return {grad.data<T>(), add};
@@ -43,8 +55,8 @@ class GradSlot {
     Tensor grad;
     Shape shape;
     DType dtype;
-    std::optional<Arena> arena;   // not of a parameter, whose gradient's memory is there already
-    std::shared_ptr<bool> empty;  // of a parameter: nothing has been accumulated, whatever grad holds
+    std::optional<Arena> arena;        // not of a parameter, whose gradient's memory is there already
+    std::shared_ptr<GradState> state;  // of a parameter
   };
   explicit GradSlot(std::shared_ptr<Slot> slot) : slot_(std::move(slot)) {}
   std::shared_ptr<Slot> slot_;
@@ -54,7 +66,7 @@ class GradSlot {
 struct Parameter {
   std::string name;
   Tensor value, grad;
-  std::shared_ptr<bool> empty;  // whether grad is forgotten; nullptr: it never is
+  std::shared_ptr<GradState> state;  // nullptr without a gradient
 
   // Uninitialised value; zero gradient, or none.
   static Parameter create(std::string name, const Shape& shape, DType dtype, Device device = Device::cpu,
@@ -63,8 +75,11 @@ struct Parameter {
   // From now on grad holds nothing: the next gradient is assigned, which takes less memory traffic than
   // adding it to zeros. Until then the elements of grad mean nothing.
   void forget() const;
-  // Zeros for what is forgotten and got no gradient since. Before grad is read.
+  // Zeros for what is forgotten and got no gradient since. Before grad is read, or written by anybody but the
+  // tape.
   void settle() const;
+  // The sum of the squares of grad, if the kernel that assigned it has left it and nothing was added since.
+  std::optional<double> squares() const;
 };
 
 // A value that takes less time to compute again than it would take memory to keep until backward.

@@ -33,6 +33,7 @@ Optimizer::Optimizer(const MoeLm& model) {
   const auto count = static_cast<int64_t>(pieces_.size());
   steps_ = Tensor::zeros({count}, DType::i64, model.device());
   expert_ = Tensor::from<int32_t>(expert, {count}).to(model.device());
+  discard();
   if (model.device() == Device::cuda) make_tables();
 }
 
@@ -47,7 +48,12 @@ template <class T>
 std::vector<kernels::GradSegment<T>> Optimizer::gradients() const {
   std::vector<kernels::GradSegment<T>> all;
   all.reserve(pieces_.size());
-  for (const Piece& p : pieces_) all.push_back({p.grad.data<T>(), p.grad.numel()});
+  for (const Group& g : groups_) {
+    if (g.parameter.squares()) continue;
+    for (const Piece& p :
+         std::span(pieces_).subspan(static_cast<size_t>(g.first), static_cast<size_t>(g.count)))
+      all.push_back({p.grad.data<T>(), p.grad.numel()});
+  }
   return all;
 }
 
@@ -61,9 +67,14 @@ std::vector<kernels::AdamWSegment<T>> Optimizer::segments() const {
 }
 
 void Optimizer::grad_norm(const StepState& step) const {
-  for (const Group& g : groups_) g.parameter.settle();
+  double squares = 0;
+  for (const Group& g : groups_)
+    if (const auto known = g.parameter.squares())
+      squares += *known;
+    else
+      g.parameter.settle();
   MOE_RUN(groups_.front().parameter.grad, grad_norm,
-          kernels::Gradients<T>{gradients<T>(), gradient_table_.of<kernels::GradSegment<T>>()},
+          kernels::Gradients<T>{gradients<T>(), gradient_table_.of<kernels::GradSegment<T>>(), squares},
           &step.memory()->grad_norm);
 }
 

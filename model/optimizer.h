@@ -24,9 +24,11 @@ struct AdamWSettings {
 
 class Optimizer {
  public:
+  // Forgets the model's gradients.
   explicit Optimizer(const MoeLm& model);
 
-  // The L2 norm of all gradients, into the memory of the step. Settles them.
+  // The L2 norm of all gradients, into the memory of the step. What backward has summed already is not read
+  // again; what is forgotten becomes zero.
   void grad_norm(const StepState&) const;
   // One update, with the learning rate of the step's inputs and the clipping of its outcome; none when the
   // outcome says so. To be called after grad_norm. Gradients are forgotten, or on the GPU zero, afterwards.
@@ -52,7 +54,7 @@ class Optimizer {
     int64_t first, count;
   };
   template <class T>
-  std::vector<kernels::GradSegment<T>> gradients() const;
+  std::vector<kernels::GradSegment<T>> gradients() const;  // those whose squares backward has not summed
   template <class T>
   std::vector<kernels::AdamWSegment<T>> segments() const;
   void make_tables();

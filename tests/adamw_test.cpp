@@ -26,12 +26,12 @@ std::vector<T> random_values(size_t n, uint32_t stream) {
 const std::vector<size_t> kLengths = {0, 1, 7, 16384, 16385, 40001};
 
 template <class T>
-double norm_of(const std::vector<std::vector<T>>& pieces) {
+double norm_of(const std::vector<std::vector<T>>& pieces, double squares = 0) {
   std::vector<kernels::GradSegment<T>> segments;
   segments.reserve(pieces.size());
   for (const auto& p : pieces) segments.push_back({p.data(), static_cast<int64_t>(p.size())});
   double norm = -1;
-  kernels::cpu::grad_norm(std::span<const kernels::GradSegment<T>>(segments), &norm);
+  kernels::cpu::grad_norm(kernels::Gradients<T>{segments, {}, squares}, &norm);
   return norm;
 }
 
@@ -109,6 +109,7 @@ TEST_CASE("the norm of a gradient in pieces is that of all its elements", "[grad
   CHECK(norm_of(pieces) == Approx(static_cast<double>(std::sqrt(sum))).epsilon(1e-13));
   CHECK(norm_of<double>({{3}, {}, {-4}}) == 5);
   CHECK(norm_of<float>({}) == 0);
+  CHECK(norm_of<double>({{3}}, 16) == 5);
   CHECK(norm_of<float>({{1e30f, 1e30f}}) == Approx(std::sqrt(2) * 1e30));  // the squares are beyond float
   CHECK(std::isnan(norm_of<float>({{1, 2}, {std::nanf("")}})));
 }

@@ -216,7 +216,7 @@ TEST_CASE("backward from a parameter itself adds dy to its gradient", "[tape]") 
 TEST_CASE("a forgotten gradient is assigned by the first that has one, added to by others, or settled",
           "[tape]") {
   const Parameter p = parameter("x", {1, 2}), q = parameter("unused", {3});
-  const Parameter weight{p.name, p.value.reshape({1, 2}), p.grad.reshape({1, 2}), p.empty};
+  const Parameter weight{p.name, p.value.reshape({1, 2}), p.grad.reshape({1, 2}), p.state};
   const Var rows = Var::constant(doubles({10, 20, 30, 40}, {2, 2}), "rows");
   for (const Parameter& forgotten : {p, q}) {
     std::ranges::fill(forgotten.grad.span<double>(), std::nan(""));

@@ -31,9 +31,11 @@ struct Gemm {
   bool accumulate = false;
   bool relu = false;
   bool stream = false;  // C is larger than the caches, or not read again soon: it goes to memory past them
+  double* squares = nullptr;  // where given, the squares of all elements of C are added to it
 };
 
-// Independent products in one parallel region; no two of them may write the same element. float and double.
+// Independent products in one parallel region; no two of them may write the same element, but several may add
+// their squares to one sum. float and double.
 template <class T>
 void gemm(std::span<const Gemm<T>> problems);
 

@@ -43,9 +43,11 @@ struct Cut {
         first_task(task) {}
 
   int64_t tasks() const { return rows.count * columns.count; }
-  Part<T> part(int64_t task) const {
+  // `squares`: of all tasks.
+  Part<T> part(int64_t task, double* squares) const {
     const int64_t i = (task - first_task) / columns.count, j = (task - first_task) % columns.count;
-    return {product, rows.begin(i), rows.begin(i + 1), columns.begin(j), columns.begin(j + 1)};
+    return {product,          rows.begin(i),        rows.begin(i + 1),
+            columns.begin(j), columns.begin(j + 1), product->squares ? squares + task : nullptr};
   }
 
   const Gemm<T>* product;
@@ -83,6 +85,7 @@ std::span<const InstructionSet> instruction_sets() {
 template <class T>
 void gemm(std::span<const Gemm<T>> problems, const InstructionSet& set) {
   int64_t tasks = 0, work = 0;
+  thread_local std::vector<double> memory;
   std::vector<Cut<T>> cuts;
   cuts.reserve(problems.size());
   for (const Gemm<T>& p : problems) {
@@ -92,16 +95,21 @@ void gemm(std::span<const Gemm<T>> problems, const InstructionSet& set) {
     tasks += cut.tasks();
     work += std::max(p.m, kRowsPerFetch) * p.n * p.k;
   }
-  const auto run = [&cuts, &set](int64_t task) {
+  memory.resize(static_cast<size_t>(tasks));
+  double* const squares = memory.data();
+  const auto run = [&cuts, &set, squares](int64_t task) {
     const auto behind = std::upper_bound(cuts.begin(), cuts.end(), task,
                                          [](int64_t t, const Cut<T>& cut) { return t < cut.first_task; });
-    const Part<T> part = std::prev(behind)->part(task);
+    const Part<T> part = std::prev(behind)->part(task, squares);
     multiply(set, part, thread_scratch<T>(part.product->k * kTileColumns));
   };
   if (work < kWorthThreads)
     for (int64_t task = 0; task < tasks; ++task) run(task);
   else
     parallel_for(tasks, run);
+  for (const Cut<T>& cut : cuts)
+    if (double* const sum = cut.product->squares)
+      for (int64_t task = 0; task < cut.tasks(); ++task) *sum += squares[cut.first_task + task];
 }
 
 template void gemm(std::span<const Gemm<float>>, const InstructionSet&);

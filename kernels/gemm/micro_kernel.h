@@ -148,8 +148,20 @@ struct TileOutput {
   bool accumulate = false;
   const T* bias = nullptr;
   bool relu = false;
-  bool stream = false;  // past the caches; rows begin on a line
+  bool stream = false;        // past the caches; rows begin on a line
+  double* squares = nullptr;  // where given, the squares of what is written are added: one sum to a column
 };
+
+// sums[j] += x[j]^2, lane by lane.
+template <class V>
+void add_squares(V x, double* sums) {
+  typedef double Wide __attribute__((vector_size(sizeof(V) / sizeof x[0] * sizeof(double))));
+  const Wide wide = __builtin_convertvector(x, Wide);
+  Wide s;
+  std::memcpy(&s, sums, sizeof s);
+  s += wide * wide;
+  std::memcpy(sums, &s, sizeof s);
+}
 
 // Memory that is needed soon: in step l a tile asks for as many elements at p + l*step as it has columns.
 template <class T>
@@ -219,6 +231,9 @@ void compute_tile(int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb, c
     if (out.bias)
       for_each_vector([bias = out.bias](Vector& x, const T*, int v) { x += load(bias + v * lanes); });
     if (out.relu) for_each_vector([](Vector& x, const T*, int) { x = x > 0 ? x : Vector{}; });
+    if (out.squares)
+      for_each_vector(
+          [squares = out.squares](Vector x, const T*, int v) { add_squares(x, squares + v * lanes); });
     if (out.stream)
       for_each_vector([](Vector x, T* c, int) { store_past_caches(c, x); });
     else
@@ -233,7 +248,8 @@ void compute_tile(int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb, c
       T x = element[r][j];
       if (out.accumulate) x += c[j];
       if (out.bias) x += out.bias[j];
-      c[j] = out.relu && !(x > 0) ? T(0) : x;
+      c[j] = x = out.relu && !(x > 0) ? T(0) : x;
+      if (out.squares) out.squares[j] += static_cast<double>(x) * static_cast<double>(x);
     }
   }
 }

@@ -100,8 +100,10 @@ void multiply(const Part<T>& part, T* memory) {
   // Equal tiles, as far as that goes: one of a row or two takes nearly as long as one of six.
   const int64_t tiles = (i1 - i0 + kRows - 1) / kRows, tile_rows = (i1 - i0 + tiles - 1) / tiles;
   const bool stream = streams(p);
+  double total = 0, squares[RegisterTile<T>::kColumns];
   for (int64_t j = part.j0; j < part.j1; j += RegisterTile<T>::kColumns) {
     const Sliver<T> sliver(part, j, memory);
+    std::ranges::fill(squares, 0.0);
     int64_t l = 0;
     do {  // at least once: k = 0 writes bias and C
       const int64_t k = std::min(kBlock, p.k - l);
@@ -117,11 +119,14 @@ void multiply(const Part<T>& part, T* memory) {
                   .accumulate = p.accumulate || l > 0,
                   .bias = p.bias && last ? p.bias + j : nullptr,
                   .relu = p.relu && last,
-                  .stream = stream});
+                  .stream = stream,
+                  .squares = part.squares && last ? squares : nullptr});
       }
       l += k;
     } while (l < p.k);
+    for (const double column : squares) total += column;
   }
+  if (part.squares) *part.squares = total;
   if (stream) finish_streams();
 }
 

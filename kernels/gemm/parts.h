@@ -20,6 +20,7 @@ template <class T>
 struct Part {
   const Gemm<T>* product;
   int64_t i0, i1, j0, j1;
+  double* squares;  // where given, receives the sum of the squares of these elements of C
 };
 
 // The computation of a part, compiled for one instruction set. `memory` begins on a line of the cache and has

@@ -23,16 +23,13 @@ template <class T>
 struct Gradients {
   std::span<const GradSegment<T>> list;
   SegmentTable<GradSegment<T>> table;  // on the GPU
+  double squares = 0;                  // the sum of those of all elements outside the pieces; on the CPU
 };
 
 namespace cpu {
 
 template <class T>
-void grad_norm(std::span<const GradSegment<T>> segments, double* norm);
-template <class T>
-void grad_norm(const Gradients<T>& gradients, double* norm) {
-  grad_norm(gradients.list, norm);
-}
+void grad_norm(const Gradients<T>& gradients, double* norm);
 
 }  // namespace cpu
 

@@ -22,7 +22,8 @@ double sum_of_squares(const T* g, int64_t n) {
 }  // namespace
 
 template <class T>
-void grad_norm(std::span<const GradSegment<T>> segments, double* norm) {
+void grad_norm(const Gradients<T>& gradients, double* norm) {
+  const std::span<const GradSegment<T>> segments = gradients.list;
   thread_local std::vector<double> memory;
   const std::span<const Block> blocks = cut_into_blocks(segments);
   memory.resize(blocks.size());
@@ -31,12 +32,12 @@ void grad_norm(std::span<const GradSegment<T>> segments, double* norm) {
     const Block& b = blocks[static_cast<size_t>(task)];
     partial[task] = sum_of_squares(segments[b.segment].grad + b.begin, b.end - b.begin);
   });
-  double sum = 0;
+  double sum = gradients.squares;
   for (size_t i = 0; i < blocks.size(); ++i) sum += partial[i];
   *norm = std::sqrt(sum);
 }
 
-template void grad_norm(std::span<const GradSegment<float>>, double*);
-template void grad_norm(std::span<const GradSegment<double>>, double*);
+template void grad_norm(const Gradients<float>&, double*);
+template void grad_norm(const Gradients<double>&, double*);
 
 }  // namespace moe::kernels::cpu

@@ -56,21 +56,22 @@ void grouped_linear_forward(GroupedLinearShape shape, const GroupedRows&, const 
                             const T* bias, T* rows, T* h, T* y);
 
 // dh [R, out], which receives the gradient above, is asked for with an epilogue, and may be dy; rows and
-// drows [R, in] are asked for with assignment.
+// drows [R, in] are asked for with assignment. squares receives the sum of the squares of dweight, which is
+// assigned then; nullptr: nobody asks for it.
 template <class T>
 void grouped_linear_backward(GroupedLinearShape shape, const GroupedRows&, const GroupedGradients<T>&,
-                             T* rows, T* dh, T* drows);
+                             T* rows, T* dh, T* drows, double* squares);
 
 }  // namespace cpu
 
 namespace cuda {
 
-// As above; rows and dh are left alone, the products read what these are made of instead. offsets may be
-// nullptr for one expert that has all rows.
+// As above; rows, dh and squares are left alone, the products read what these are made of instead. offsets
+// may be nullptr for one expert that has all rows.
 void grouped_linear_forward(GroupedLinearShape shape, const GroupedRows&, const float* x, const float* weight,
                             const float* bias, float* rows, float* h, float* y, Stream);
 void grouped_linear_backward(GroupedLinearShape shape, const GroupedRows&, const GroupedGradients<float>&,
-                             float* rows, float* dh, float* drows, Stream);
+                             float* rows, float* dh, float* drows, double* squares, Stream);
 
 }  // namespace cuda
 }  // namespace moe::kernels

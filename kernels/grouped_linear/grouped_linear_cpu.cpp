@@ -48,7 +48,7 @@ void grouped_linear_forward(GroupedLinearShape shape, const GroupedRows& where, 
 
 template <class T>
 void grouped_linear_backward(GroupedLinearShape shape, const GroupedRows& where, const GroupedGradients<T>& g,
-                             T* rows, T* dh, T* drows) {
+                             T* rows, T* dh, T* drows, double* squares) {
   const auto [R, in, out, experts, epilogue, packed] = shape;
   const int64_t parts = (out + kEpilogueColumns - 1) / kEpilogueColumns;
   const bool masked = epilogue != Epilogue::none;
@@ -67,12 +67,13 @@ void grouped_linear_backward(GroupedLinearShape shape, const GroupedRows& where,
   const Into<T> to = g.dx && gathered ? Into<T>(drows, false) : g.dx;
   thread_local std::vector<Gemm<T>> products;
   products.clear();
+  if (squares) *squares = 0;
   for (int64_t e = 0; e < experts; ++e) {
     const int64_t first = where.offsets[e], count = where.offsets[e + 1] - first;
     if (count == 0 && g.dweight.add) continue;
     add_linear_gradients({count, in, out}, at(from, first * in), at(g.weight, e * out * in),
                          at(gradient, first * out), to.from(first * in), g.dweight.from(e * out * in),
-                         products);
+                         squares, products);
   }
   gemm<T>(products);
   if (!gathered && !to.add) std::fill(to.to + where.offsets[experts] * in, to.to + R * in, T(0));
@@ -84,8 +85,8 @@ template void grouped_linear_forward(GroupedLinearShape, const GroupedRows&, con
 template void grouped_linear_forward(GroupedLinearShape, const GroupedRows&, const double*, const double*,
                                      const double*, double*, double*, double*);
 template void grouped_linear_backward(GroupedLinearShape, const GroupedRows&, const GroupedGradients<float>&,
-                                      float*, float*, float*);
+                                      float*, float*, float*, double*);
 template void grouped_linear_backward(GroupedLinearShape, const GroupedRows&, const GroupedGradients<double>&,
-                                      double*, double*, double*);
+                                      double*, double*, double*, double*);
 
 }  // namespace moe::kernels::cpu

@@ -287,7 +287,7 @@ void grouped_linear_forward(GroupedLinearShape s, const GroupedRows& where, cons
 }
 
 void grouped_linear_backward(GroupedLinearShape s, const GroupedRows& where, const GroupedGradients<float>& g,
-                             float*, float*, float* drows, Stream stream) {
+                             float*, float*, float* drows, double*, Stream stream) {
   const Into<float> to = where.assignment && g.dx ? Into<float>(drows, false) : g.dx;
   const bool clears = where.offsets && !where.assignment && !to.add;
   const bool vectors_in = in_vectors(s.in, g.x, g.weight, to.to, g.dweight.to),

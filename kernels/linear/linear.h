@@ -3,7 +3,8 @@
 //
 // dx += dy weight       dweight += dy^T x       dbias += the column sums of dy
 // The first two are assigned where asked for (kernels/into.h).
-// bias may be nullptr; so may each gradient that is not needed.
+// bias may be nullptr; so may each gradient that is not needed. squares receives the sum of the squares of
+// dweight, which is assigned then; nullptr: nobody asks for it. GPUs leave it alone.
 
 #include <cstdint>
 
@@ -24,7 +25,7 @@ void linear_forward(LinearShape shape, const T* x, const T* weight, const T* bia
 
 template <class T>
 void linear_backward(LinearShape shape, const T* x, const T* weight, const T* dy, Into<T> dx, Into<T> dweight,
-                     T* dbias);
+                     T* dbias, double* squares);
 
 }  // namespace cpu
 
@@ -33,7 +34,7 @@ namespace cuda {
 void linear_forward(LinearShape shape, const float* x, const float* weight, const float* bias, float* y,
                     Stream);
 void linear_backward(LinearShape shape, const float* x, const float* weight, const float* dy, Into<float> dx,
-                     Into<float> dweight, float* dbias, Stream);
+                     Into<float> dweight, float* dbias, double* squares, Stream);
 
 }  // namespace cuda
 }  // namespace moe::kernels

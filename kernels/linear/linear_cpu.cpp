@@ -14,7 +14,7 @@ void linear_forward(LinearShape shape, const T* x, const T* weight, const T* bia
 
 template <class T>
 void linear_backward(LinearShape shape, const T* x, const T* weight, const T* dy, Into<T> dx, Into<T> dweight,
-                     T* dbias) {
+                     T* dbias, double* squares) {
   if (dbias)
     parallel_for((shape.out + kEpilogueColumns - 1) / kEpilogueColumns, [&](int64_t part) {
       epilogue_gradient<Epilogue::none, T>(shape.rows, shape.out, part * kEpilogueColumns, nullptr, dy,
@@ -22,15 +22,16 @@ void linear_backward(LinearShape shape, const T* x, const T* weight, const T* dy
     });
   thread_local std::vector<Gemm<T>> products;
   products.clear();
-  add_linear_gradients(shape, x, weight, dy, dx, dweight, products);
+  if (squares) *squares = 0;
+  add_linear_gradients(shape, x, weight, dy, dx, dweight, squares, products);
   gemm<T>(products);
 }
 
 template void linear_forward(LinearShape, const float*, const float*, const float*, float*);
 template void linear_forward(LinearShape, const double*, const double*, const double*, double*);
 template void linear_backward(LinearShape, const float*, const float*, const float*, Into<float>, Into<float>,
-                              float*);
+                              float*, double*);
 template void linear_backward(LinearShape, const double*, const double*, const double*, Into<double>,
-                              Into<double>, double*);
+                              Into<double>, double*, double*);
 
 }  // namespace moe::kernels::cpu

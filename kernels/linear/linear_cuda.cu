@@ -32,10 +32,10 @@ void linear_forward(LinearShape s, const float* x, const float* weight, const fl
 }
 
 void linear_backward(LinearShape s, const float* x, const float* weight, const float* dy, Into<float> dx,
-                     Into<float> dweight, float* dbias, Stream stream) {
+                     Into<float> dweight, float* dbias, double* squares, Stream stream) {
   if (is_small(s))
     return grouped_linear_backward(as_group(s), {}, {x, weight, nullptr, dy, dx, dweight, dbias}, nullptr,
-                                   nullptr, nullptr, stream);
+                                   nullptr, nullptr, squares, stream);
   if (dx) gemm(s.rows, s.in, s.out, {dy, s.out}, {weight, s.in}, dx.add, dx.to, stream);
   if (dweight) gemm(s.out, s.in, s.rows, {dy, s.out, true}, {x, s.in}, dweight.add, dweight.to, stream);
   if (dbias) add_column_sums(s.rows, s.out, rows_of(dy, s.out), dbias, stream);

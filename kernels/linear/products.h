@@ -28,10 +28,10 @@ Gemm<T> linear_product(const LinearShape& s, const T* x, const T* weight, const 
           .bias = bias};
 }
 
-// Appends the products of the wanted gradients.
+// Appends the products of the wanted gradients. squares: of dweight, added to it; or nullptr.
 template <class T>
 void add_linear_gradients(const LinearShape& s, const T* x, const T* weight, const T* dy, Into<T> dx,
-                          Into<T> dweight, std::vector<Gemm<T>>& products) {
+                          Into<T> dweight, double* squares, std::vector<Gemm<T>>& products) {
   if (dx)  // dy weight
     products.push_back({.m = s.rows,
                         .n = s.in,
@@ -55,7 +55,8 @@ void add_linear_gradients(const LinearShape& s, const T* x, const T* weight, con
                         .c = dweight.to,
                         .ldc = s.in,
                         .accumulate = dweight.add,
-                        .stream = !dweight.add});
+                        .stream = !dweight.add,
+                        .squares = squares});
 }
 
 // Columns to a task of what follows.

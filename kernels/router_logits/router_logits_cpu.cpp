@@ -39,7 +39,7 @@ void router_logits_backward(RouterLogitsShape s, const T* x, const RouterWeights
     products.clear();
     if (g.dlogits[i])
       add_linear_gradients(linear_shape(s), x, w.weight[i], g.dlogits[i], Into<T>(g.dx),
-                           Into<T>(g.dweight[i]), products);
+                           Into<T>(g.dweight[i]), nullptr, products);
     gemm<T>(products);
   }
 }

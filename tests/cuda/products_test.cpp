@@ -38,7 +38,7 @@ TEST_CASE("products on tensor cores are those of the rounded operands", "[cuda][
                                            y.data());
         cpu::grouped_linear_backward<float>(
             s, where, {x.data(), weight.data(), y.data(), dy.data(), dx.data(), dweight.data(), dbias.data()},
-            nullptr, dh.data(), nullptr);
+            nullptr, dh.data(), nullptr, nullptr);
         const InPrecision computing(precision);
         cuda::grouped_linear_forward(s, gwhere, gx.data<float>(), gweight.data<float>(), gbias.data<float>(),
                                      nullptr, nullptr, gy.data<float>(), current_stream());
@@ -46,7 +46,7 @@ TEST_CASE("products on tensor cores are those of the rounded operands", "[cuda][
             s, gwhere,
             {gx.data<float>(), gweight.data<float>(), gy.data<float>(), gdy.data<float>(), gdx.data<float>(),
              gdweight.data<float>(), gdbias.data<float>()},
-            nullptr, nullptr, nullptr, current_stream());
+            nullptr, nullptr, nullptr, nullptr, current_stream());
         CHECK(relative_difference(values_of<float>(gy), y) < kClose);
         CHECK(relative_difference(values_of<float>(gdx), dx) < kClose);
         CHECK(relative_difference(values_of<float>(gdweight), dweight) < kClose);
@@ -65,11 +65,11 @@ TEST_CASE("dense products of more rows than one launch takes are the CPU's", "[c
                  gdbias = on_gpu(bias);
     cpu::linear_forward<float>(s, x.data(), weight.data(), bias.data(), y.data());
     cpu::linear_backward<float>(s, x.data(), weight.data(), dy.data(), dx.data(), dweight.data(),
-                                dbias.data());
+                                dbias.data(), nullptr);
     cuda::linear_forward(s, gx.data<float>(), gweight.data<float>(), gbias.data<float>(), gy.data<float>(),
                          current_stream());
     cuda::linear_backward(s, gx.data<float>(), gweight.data<float>(), gdy.data<float>(), gdx.data<float>(),
-                          gdweight.data<float>(), gdbias.data<float>(), current_stream());
+                          gdweight.data<float>(), gdbias.data<float>(), nullptr, current_stream());
     CHECK(relative_difference(values_of<float>(gy), y) < kClose);
     CHECK(relative_difference(values_of<float>(gdx), dx) < kClose);
     CHECK(relative_difference(values_of<float>(gdweight), dweight) < kClose);

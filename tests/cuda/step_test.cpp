@@ -31,7 +31,7 @@ TEST_CASE("the GPU's gradient norm is the CPU's", "[cuda][grad_norm]") {
     device.push_back({tensors.back().data<float>(), static_cast<int64_t>(v.size())});
   }
   double want = 0;
-  cpu::grad_norm(std::span<const kernels::GradSegment<float>>(host), &want);
+  cpu::grad_norm(kernels::Gradients<float>{host, {}}, &want);
   const DeviceTable table(device);
   cuda::grad_norm({device, table.of<kernels::GradSegment<float>>()}, norm.data<double>(), current_stream());
   CHECK(values_of<double>(norm)[0] == Approx(want).epsilon(1e-12));
