@@ -41,17 +41,17 @@ class Arena::Pool : public std::enable_shared_from_this<Arena::Pool> {
  public:
   Pool(Device device, Device kernels_on, int64_t reserve_bytes) : device_(device), kernels_on_(kernels_on) {
     if (device_ == Device::meta)
-      free_[0] = INT64_MAX;
+      free_.push_back({0, INT64_MAX});
     else if (reserve_bytes > 0)
       grow(reserve_bytes);
   }
 
   std::pair<int64_t, std::byte*> take(int64_t bytes) {
-    auto hole = std::find_if(free_.begin(), free_.end(), [&](auto& h) { return h.second >= bytes; });
+    auto hole = std::find_if(free_.begin(), free_.end(), [&](const Hole& h) { return h.bytes >= bytes; });
     if (hole == free_.end()) hole = grow(bytes);
-    const auto [offset, size] = *hole;
-    free_.erase(hole);
-    if (size > bytes) free_[offset + bytes] = size - bytes;
+    const int64_t offset = hole->offset;
+    *hole = {offset + bytes, hole->bytes - bytes};
+    if (hole->bytes == 0) free_.erase(hole);
     in_use_ += bytes;
     peak_ = std::max(peak_, offset + bytes);
     return {offset, address(offset)};
@@ -60,9 +60,10 @@ class Arena::Pool : public std::enable_shared_from_this<Arena::Pool> {
   void give_back(int64_t offset, int64_t bytes) {
     if (!lent_) forbid(address(offset), bytes);
     in_use_ -= bytes;
-    auto hole = free_.emplace(offset, bytes).first;
-    merge(hole, std::next(hole));
-    if (hole != free_.begin()) merge(std::prev(hole), hole);
+    const auto hole =
+        free_.insert(std::ranges::lower_bound(free_, offset, {}, &Hole::offset), {offset, bytes});
+    merge(hole);
+    if (hole != free_.begin()) merge(std::prev(hole));
   }
 
   void lend() {
@@ -83,7 +84,10 @@ class Arena::Pool : public std::enable_shared_from_this<Arena::Pool> {
     int64_t begin, end;
     std::shared_ptr<Storage> storage;
   };
-  using Holes = std::map<int64_t, int64_t>;  // offset -> bytes
+  struct Hole {
+    int64_t offset, bytes;
+  };
+  using Holes = std::vector<Hole>;  // by offset
 
   Holes::iterator grow(int64_t bytes) {
     if (device_ == Device::meta)
@@ -91,17 +95,19 @@ class Arena::Pool : public std::enable_shared_from_this<Arena::Pool> {
     const int64_t begin = reserved();
     blocks_.push_back({begin, begin + bytes, Storage::allocate(bytes, device_)});
     if (!lent_) forbid(address(begin), bytes);
-    return free_.emplace(begin, bytes).first;
+    return free_.insert(free_.end(), {begin, bytes});
   }
 
   bool starts_block(int64_t offset) const {
     return std::any_of(blocks_.begin(), blocks_.end(), [&](const Block& b) { return b.begin == offset; });
   }
 
-  void merge(Holes::iterator left, Holes::iterator right) {
-    if (right == free_.end() || left->first + left->second != right->first || starts_block(right->first))
+  // With the hole behind it, if nothing lies between them.
+  void merge(Holes::iterator left) {
+    const auto right = std::next(left);
+    if (right == free_.end() || left->offset + left->bytes != right->offset || starts_block(right->offset))
       return;
-    left->second += right->second;
+    left->bytes += right->bytes;
     free_.erase(right);
   }
 

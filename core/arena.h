@@ -5,7 +5,6 @@
 // same sequence of requests gives the same addresses, so after the first step nothing is asked of the system.
 // On Device::meta the arena only counts: peak_bytes() of a dry run is the memory the real run needs.
 
-#include <map>
 #include <memory>
 
 #include "core/tensor.h"

@@ -59,6 +59,27 @@ TEST_CASE("the gradient of accumulated batches is that of one large batch", "[ac
   }
 }
 
+TEST_CASE("the gradient's norm is that of all its elements, whoever has summed their squares",
+          "[accumulation]") {
+  ModelConfig c = calm_config();
+  c.capacity_factor = 0.5;
+  c.num_experts = 16;  // some of them without tokens
+  for (const int64_t batches : {1, 2}) {
+    CAPTURE(batches);
+    SmallRun run(c, calm_training(1, batches));
+    for (int64_t step = 0; step < 2; ++step) {
+      const double norm = run.trainer.compute_gradients(step).grad_norm;
+      double squares = 0;
+      for (const auto& values : run.gradients())
+        for (const float g : values) squares += static_cast<double>(g) * static_cast<double>(g);
+      CHECK(norm == Approx(std::sqrt(squares)).epsilon(1e-13));
+      for (const char* name : {"attn.qkv.weight", "moe.experts.up.weight", "moe.experts.down.weight"})
+        CHECK(parameter(run.model, std::string("blocks.0.") + name).squares().has_value() == (batches == 1));
+      run.trainer.update();
+    }
+  }
+}
+
 TEST_CASE("auxiliary losses of accumulated batches are their mean", "[accumulation]") {
   TrainConfig t = calm_training(4, 1);
   t.z_loss = 0.1;

@@ -234,6 +234,29 @@ TEST_CASE("a forgotten gradient is assigned by the first that has one, added to 
   CHECK(elements(q.grad) == std::vector<double>{0});
 }
 
+TEST_CASE("the squares of a gradient are at hand when one product has assigned it, until it is changed",
+          "[tape]") {
+  const Parameter weight = Parameter::create("x", {1, 2}, DType::f64);
+  weight.value.fill_zero();
+  const Var rows = Var::constant(doubles({10, 20, 30, 40}, {2, 2}), "rows");
+  Arena arena(Device::cpu);
+  const auto backward = [&] {
+    Tape tape(arena, Mode::train);
+    tape.backward(linear(tape, rows, Var::parameter(weight), {}));
+  };
+  backward();
+  CHECK(!weight.squares());  // added to zeros
+  for (const bool settles : {true, false}) {
+    weight.forget();
+    CHECK(!weight.squares());
+    backward();
+    CHECK(elements(weight.grad) == std::vector<double>{40, 60});
+    CHECK(weight.squares() == 40 * 40 + 60 * 60);
+    settles ? weight.settle() : backward();
+    CHECK(!weight.squares());
+  }
+}
+
 TEST_CASE("gradients of several steps add up until somebody clears them", "[tape]") {
   const Parameter p = parameter("x", {1});
   Arena arena(Device::cpu);

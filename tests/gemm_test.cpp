@@ -290,6 +290,45 @@ TEMPLATE_TEST_CASE("a C that goes past the caches gets the same bits, and nothin
         }
 }
 
+TEMPLATE_TEST_CASE(
+    "the squares of C are summed as it is written, the same bits in every instruction set that fuses",
+    "[gemm][threads]", float, double) {
+  const ThreadsRestored restore;
+  for (const auto& [m, n, k] :
+       {std::array<int64_t, 3>{37, 128, 16}, {600, 300, 5}, {25, 101, 600}, {5, 64, 0}})
+    for (const bool extras : {false, true}) {
+      CAPTURE(m, n, k, extras);
+      const Matrix<TestType> a(m, k, true, 0), b(k, n, false, 1);
+      const std::vector<TestType> bias = make_bias<TestType>(n);
+      std::optional<double> first;
+      for (const detail::InstructionSet& set : detail::instruction_sets())
+        for (const int threads : {1, 2, 3}) {
+          CAPTURE(set.name, threads);
+          set_threads(threads);
+          Matrix<TestType> c(m, n, false, 2), d(m, 7, false, 3);
+          const Matrix<TestType> b7(k, 7, false, 4);
+          double sum = 1, alone = 0;
+          Gemm<TestType> products[] = {product(a, b, c, extras ? bias.data() : nullptr, extras),
+                                       product(a, b7, d)};
+          products[0].relu = extras;
+          products[0].stream = true;
+          products[0].squares = products[1].squares = &sum;
+          detail::gemm(std::span<const Gemm<TestType>>(products), set);
+          products[1].squares = &alone;
+          detail::gemm(std::span<const Gemm<TestType>>(&products[1], 1), set);
+          double wanted = 1, wanted_alone = 0;
+          for (int64_t i = 0; i < m; ++i) {
+            for (int64_t j = 0; j < n; ++j) wanted += std::pow(static_cast<double>(c.at(i, j)), 2);
+            for (int64_t j = 0; j < 7; ++j) wanted_alone += std::pow(static_cast<double>(d.at(i, j)), 2);
+          }
+          CHECK(alone == Approx(wanted_alone).epsilon(1e-13));
+          CHECK(sum == Approx(wanted + wanted_alone).epsilon(1e-13));
+          if (set.fuses) CHECK(sum == first.value_or(sum));
+          if (set.fuses) first = sum;
+        }
+    }
+}
+
 TEST_CASE("columns are packed in slivers of 32, and only whole ones", "[gemm]") {
   constexpr int64_t n = 64, k = 3;
   std::vector<float> b(n * k);
