@@ -78,7 +78,8 @@ struct Parameter {
   // Zeros for what is forgotten and got no gradient since. Before grad is read, or written by anybody but the
   // tape.
   void settle() const;
-  // The sum of the squares of grad, if the kernel that assigned it has left it and nothing was added since.
+  // The sum of the squares of grad, if the kernel that assigned it has left one that is not NaN, and nothing
+  // was added since.
   std::optional<double> squares() const;
 };
 

@@ -103,7 +103,7 @@ void multiply(const Part<T>& part, T* memory) {
   double total = 0, squares[RegisterTile<T>::kColumns];
   for (int64_t j = part.j0; j < part.j1; j += RegisterTile<T>::kColumns) {
     const Sliver<T> sliver(part, j, memory);
-    std::ranges::fill(squares, 0.0);
+    if (part.squares) std::ranges::fill(squares, 0.0);
     int64_t l = 0;
     do {  // at least once: k = 0 writes bias and C
       const int64_t k = std::min(kBlock, p.k - l);
@@ -124,7 +124,8 @@ void multiply(const Part<T>& part, T* memory) {
       }
       l += k;
     } while (l < p.k);
-    for (const double column : squares) total += column;
+    if (part.squares)
+      for (const double column : squares) total += column;
   }
   if (part.squares) *part.squares = total;
   if (stream) finish_streams();
