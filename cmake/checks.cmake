@@ -1,5 +1,5 @@
 # What must hold beside the tests, as tests of its own (MOE_CHECKS): `ctest -L check` runs these, `-LE check` the rest.
-# All but one use all cores and so run one at a time; the long ones start first. Exit code 77 means skipped.
+# They use all cores and so run one at a time; the long ones start first. Exit code 77 means skipped.
 cmake_host_system_information(RESULT cores QUERY NUMBER_OF_LOGICAL_CORES)
 
 function(moe_check name)
@@ -15,8 +15,6 @@ moe_check(format ${scripts}/check_format.sh)
 moe_check(docs ${scripts}/check_docs.sh)
 moe_check(get_text ${PROJECT_SOURCE_DIR}/tests/get_text_test.sh)
 moe_check(cuda_compiles ${scripts}/check_cuda.sh)
-moe_check(kernels ${scripts}/test_kernels.sh ${PROJECT_BINARY_DIR})
 moe_check(planted_faults ${scripts}/plant_faults.py ${PROJECT_BINARY_DIR} --sample 4)
 moe_check(package ${PROJECT_SOURCE_DIR}/tests/package/run.sh ${PROJECT_BINARY_DIR} ${CMAKE_COMMAND})
 set_tests_properties(check.sanitizers check.tidy PROPERTIES COST 1000)
-set_tests_properties(check.kernels PROPERTIES COST 500 PROCESSORS 1)

@@ -16,6 +16,7 @@ template <class Check>
 void for_each_case(Check check) {
   for (const OpCase& c : op_cases()) {
     if (!test_options().op.empty() && c.op != test_options().op) continue;
+    if (c.benchmark && !test_options().benchmark_cases) continue;
     DYNAMIC_SECTION(c.name()) {
       check(c);
     }

@@ -11,6 +11,7 @@ namespace moe::test {
 
 struct TestOptions {
   std::string op;               // of all operations' cases those of this one; "": all
+  bool benchmark_cases = true;  // those that are large enough to be timed; small ones launch the same kernels
   int64_t compared_steps = 20;  // of a run that is compared with the CPU's; fewer where each takes a second
 };
 

@@ -43,7 +43,8 @@ simt::Counters cost_of_a_step(int64_t layers) {
 
 }  // namespace
 
-TEST_CASE("a steady step is one graph: no wait, no allocation, a few bytes to the GPU", "[simt][training]") {
+TEST_CASE("a steady step is one graph: no wait, no allocation, a few bytes to the GPU",
+          "[simt][training][host]") {
   for (const int64_t accumulate : {1, 3}) {
     DeviceRun run(device_config(RouterKind::noisy_topk, 1),
                   device_training(RouterKind::noisy_topk, accumulate), Device::cuda);
@@ -80,7 +81,8 @@ TEST_CASE("a host that is far ahead waits for the oldest step, and hears of all 
   CHECK_FALSE(run.trainer.next(true));
 }
 
-TEST_CASE("a look at the routing every so many steps costs the steps between nothing", "[simt][training]") {
+TEST_CASE("a look at the routing every so many steps costs the steps between nothing",
+          "[simt][training][host]") {
   DeviceRun run(device_config(RouterKind::topk), device_training(RouterKind::topk), Device::cuda);
   std::vector<int64_t> looks;
   run.trainer.observe([&](const RoutingView& view) {
