@@ -1,4 +1,4 @@
-// Every case of every operation on the executor, under every schedule.
+// Every small case of every operation on the executor, under every schedule.
 
 #include "tests/simt/schedules.h"
 
@@ -9,8 +9,9 @@ namespace moe::test {
 namespace {
 
 void check_schedules(const OpCase& c) {
+  if (c.benchmark) return;  // more of the same blocks
   const auto first = run_on_cuda(c);
-  under_all_schedules(c.benchmark ? 1 : 2, [&] {
+  under_all_schedules(2, [&] {
     const auto again = run_on_cuda(c);
     CHECK(same_bits(again.y, first.y));
     for (size_t i = 0; i < first.gradient.size(); ++i) {
