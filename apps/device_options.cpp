@@ -59,9 +59,11 @@ void add_device_options(CLI::App& app, DeviceOptions& o, const std::string& grou
 ChosenDevice choose_device(const DeviceOptions& o) {
   if (o.device == "cpu" && o.precision != Precision::fp32)
     throw error(ErrorKind::usage, "--dtype {}: the CPU computes in fp32", name_of(o.precision));
-  const std::string reason = o.device == "cpu" ? "as asked" : why_no_gpu();
+  std::string reason = o.device == "cpu" ? "as asked" : why_no_gpu();
   if (reason.empty()) return the_gpu(o);
   if (o.device == "cuda") throw error(ErrorKind::usage, "--device cuda: {}", reason);
+  if (o.precision != Precision::fp32)
+    reason += fmt::format("; it computes in fp32, not in {}", name_of(o.precision));
   return {Device::cpu, fmt::format("cpu, {} threads ({})", threads(), reason), available_memory()};
 }
 

@@ -11,7 +11,6 @@
 namespace moe::test {
 namespace {
 
-// Float bytes of n elements.
 // n ids that jump about in [0, symbols) and meet each other.
 std::vector<int32_t> some_ids(int64_t n, int64_t symbols) {
   std::vector<int32_t> ids(static_cast<size_t>(n));
