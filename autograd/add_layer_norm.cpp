@@ -13,6 +13,8 @@ SumAndNorm add_layer_norm(Tape& tape, const Var& x, const Var& y, const Var& gai
   const kernels::LayerNormShape s{.rows = x.size(0), .dim = x.size(1)};
   require(gain.shape() == Shape{s.dim}, "add_layer_norm: gain must be [{}], got {}", s.dim, gain.shape());
   require(bias.shape() == Shape{s.dim}, "add_layer_norm: bias must be [{}], got {}", s.dim, bias.shape());
+  if (y.grad().same(x.grad())) return add_layer_norm(tape, x, tape.apart(y), gain, bias, p, rng, eps);
+  if (bias.grad().same(gain.grad())) return add_layer_norm(tape, x, y, gain, tape.apart(bias), p, rng, eps);
   const kernels::DropRule rule = detail::drop_rule(tape, "add_layer_norm", p);
   const Tensor sum = tape.empty(x.shape(), x.dtype()), out = tape.empty(x.shape(), x.dtype());
   const Tensor mean = tape.empty({s.rows}, x.dtype()), rstd = tape.empty({s.rows}, x.dtype());

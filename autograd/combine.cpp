@@ -15,6 +15,7 @@ Var record_combine(Tape& tape, const Var& x, const Var& rows, const Var& gate, c
           gate.shape());
   require(!x.defined() || x.shape() == Shape{s.tokens, s.dim}, "combine: x must be [{}, {}], got {}",
           s.tokens, s.dim, x.shape());
+  if (x.grad().same(rows.grad())) return record_combine(tape, tape.apart(x), rows, gate, plan, s);
   const Tensor y = tape.empty({s.tokens, s.dim}, rows.dtype());
   MOE_RUN(y, combine_forward, s, x.value().data<T>(), rows.value().data<T>(), gate.value().data<T>(),
           plan.row.data<int32_t>(), y.data<T>());

@@ -22,6 +22,7 @@ Var layer_norm(Tape& tape, const Var& x, const Var& gain, const Var& bias, doubl
   const kernels::LayerNormShape s{.rows = x.size(0), .dim = x.size(1)};
   require(gain.shape() == Shape{s.dim}, "layer_norm: gain must be [{}], got {}", s.dim, gain.shape());
   require(bias.shape() == Shape{s.dim}, "layer_norm: bias must be [{}], got {}", s.dim, bias.shape());
+  if (bias.grad().same(gain.grad())) return layer_norm(tape, x, gain, tape.apart(bias), eps);
   const Tensor y = tape.empty(x.shape(), x.dtype());
   const Tensor mean = tape.empty({s.rows}, x.dtype()), rstd = tape.empty({s.rows}, x.dtype());
   MOE_RUN(y, layer_norm_forward, s, eps, x.value().data<T>(), gain.value().data<T>(), bias.value().data<T>(),

@@ -14,6 +14,7 @@ Var linear(Tape& tape, const Var& x, const Var& weight, const Var& bias) {
       .rows = x.size(0), .in = x.size(1), .out = weight.size(0), .packed = weight.value().packed()};
   require(!bias.defined() || bias.shape() == Shape{s.out}, "linear: bias must be [{}], got {}", s.out,
           bias.shape());
+  if (weight.grad().same(x.grad())) return linear(tape, x, tape.apart(weight), bias);
   const Tensor y = tape.empty({s.rows, s.out}, x.dtype());
   MOE_RUN(y, linear_forward, s, x.value().data<T>(), weight.value().packed_data<T>(), bias.value().data<T>(),
           y.data<T>());

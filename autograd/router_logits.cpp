@@ -27,6 +27,13 @@ RouterLogits router_logits(Tape& tape, const Var& x, const Var& weight, const Va
       .tokens = x.size(0), .dim = x.size(1), .experts = weight.size(0), .count = noisy ? 2 : 1};
   check(x, weight, bias, {s.experts, s.dim}, "");
   if (noisy) check(x, noise_weight, noise_bias, {s.experts, s.dim}, "noise ");
+  const auto again = [&](const Var& w, const Var& b, const Var& nw, const Var& nb) {
+    return router_logits(tape, x, w, b, nw, nb);
+  };
+  if (weight.grad().same(x.grad())) return again(tape.apart(weight), bias, noise_weight, noise_bias);
+  if (noise_weight.grad().same(x.grad()) || noise_weight.grad().same(weight.grad()))
+    return again(weight, bias, tape.apart(noise_weight), noise_bias);
+  if (noise_bias.grad().same(bias.grad())) return again(weight, bias, noise_weight, tape.apart(noise_bias));
   const Tensor logits = tape.empty({s.tokens, s.experts}, x.dtype());
   const Tensor noise_logits = noisy ? tape.empty(logits.shape(), x.dtype()) : Tensor();
   const auto weights = [=]<class T>() {

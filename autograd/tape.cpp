@@ -20,6 +20,11 @@ void add_seed(const Tensor& grad, const Tensor& dy) {
 
 }  // namespace
 
+bool GradSlot::same(const GradSlot& other) const {
+  if (!slot_ || !other.slot_) return false;
+  return slot_ == other.slot_ || (slot_->state && slot_->state == other.slot_->state);
+}
+
 Tensor GradSlot::accumulate() const {
   const Target t = target();
   if (!t.add) t.grad.fill_zero();
@@ -87,6 +92,15 @@ void Tape::append(const char* op, std::vector<GradSlot> outputs, std::initialize
                   Backward backward) {
   Record& r = records_.emplace_back(Record{op, std::move(outputs), {}, std::move(backward)});
   for (const Var& v : inputs) r.inputs.push_back(v.grad());
+}
+
+Var Tape::apart(const Var& v) {
+  Var same = record("apart", v.value(), {v}, [grad = v.grad()](const Tensor& dy) {
+    MOE_RUN(dy, add_backward, dy.numel(), dy.data<T>(), grad.accumulate().data<T>(),
+            static_cast<T*>(nullptr));
+  });
+  same.again_ = v.again_;
+  return same;
 }
 
 Var Tape::record_wanted(const char* op, Tensor y, std::initializer_list<Var> inputs, Backward backward) {

@@ -62,6 +62,10 @@ class Tape {
       y.recompute(std::make_shared<Recomputation>(std::forward<Compute>(compute)));
   }
 
+  // The same value with a gradient of its own, which backward adds to that of v. For operations that are
+  // given one value twice and whose kernels write both gradients at the same time.
+  Var apart(const Var& v);
+
   // Accumulates d(sum dy·y)/dx into every value that y depends on, newest record first, and frees what each
   // record saved as it goes. The tape is empty afterwards. dy defaults to ones.
   void backward(const Var& y, const Tensor& dy = {});

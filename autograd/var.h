@@ -28,6 +28,8 @@ class GradSlot {
   GradSlot() = default;  // of a value that needs no gradient
 
   bool needed() const { return slot_ != nullptr; }
+  // Whether both are needed and are one gradient.
+  bool same(const GradSlot& other) const;
   // The tensor to accumulate into, zero-filled at its first use; undefined when no gradient is needed, whose
   // data<T>() is nullptr, which kernels take as "skip this one".
   Tensor accumulate() const;
