@@ -31,6 +31,8 @@ class Check {
   }
 
   GradcheckResult run() {
+    require(std::ranges::any_of(inputs_, [](const Parameter& p) { return p.grad.defined(); }),
+            "gradcheck: no input has a gradient");
     run_backward();
     for (const Parameter& p : inputs_)
       if (p.grad.defined()) check_input(p);
@@ -42,8 +44,10 @@ class Check {
 
  private:
   void run_backward() {
-    for (const Parameter& p : inputs_)
-      if (p.grad.defined()) p.grad.fill_zero();
+    for (const Parameter& p : inputs_) {
+      p.forget();
+      p.settle();
+    }
     Tape tape(arena_, Mode::train);
     const Var y = f_(tape, variables_);
     require(y.dtype() == DType::f64, "gradcheck: the function must return f64, got {}", name_of(y.dtype()));

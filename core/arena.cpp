@@ -37,7 +37,7 @@ void permit([[maybe_unused]] std::byte* data, [[maybe_unused]] int64_t bytes) {
 }  // namespace
 
 // Offsets run through all blocks as if they were one; a tensor never spans two of them.
-class Arena::Pool : public std::enable_shared_from_this<Arena::Pool> {
+class Arena::Pool {
  public:
   Pool(Device device, Device kernels_on, int64_t reserve_bytes) : device_(device), kernels_on_(kernels_on) {
     if (device_ == Device::meta)

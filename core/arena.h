@@ -18,8 +18,7 @@ class Arena {
   // One that counts on Device::meta what a run on `device` takes.
   static Arena planning(Device device);
 
-  // Uninitialised. Must not outlive the arena's other tensors' last use; the block lives as long as any of
-  // them.
+  // Uninitialised. May outlive the arena: the block lives as long as any tensor of it.
   Tensor allocate(const Shape& shape, DType dtype);
 
   // From here on AddressSanitizer no longer hears what goes back: a graph that was captured

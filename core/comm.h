@@ -1,6 +1,6 @@
 #pragma once
-// Process groups. The one virtual interface of the project: training code asks it, and nothing else, how many
-// processes there are.
+// Process groups: the one virtual interface of the project, and where code for several processes will ask how
+// many there are. Training knows one process, and does not use it yet.
 
 #include <cstdint>
 #include <memory>
@@ -18,7 +18,7 @@ class Comm {
   // Every process ends with the sum over all processes, added in rank order, the same bits everywhere.
   virtual void all_reduce(const Tensor& values) = 0;
   // Rows of `send` [sum(send_rows), ...] go to process p in runs of send_rows[p]; `receive` collects the runs
-  // of all processes in rank order, recv_rows[p] from process p.
+  // of all processes in rank order, receive_rows[p] from process p.
   virtual void all_to_all(const Tensor& send, std::span<const int64_t> send_rows, const Tensor& receive,
                           std::span<const int64_t> receive_rows) = 0;
   virtual void broadcast(const Tensor& values, int root) = 0;

@@ -57,8 +57,8 @@ Error read_error(const fs::path& path, ErrorKind kind, const std::string& why) {
 }
 
 // Opens what can be read: what is missing, a folder or a device is an error.
-int open_to_read(const fs::path& path, ErrorKind kind, struct stat& status) {
-  const int file = open_file(path, O_RDONLY);
+int open_to_read(const fs::path& path, ErrorKind kind, struct stat& status, int flags = 0) {
+  const int file = open_file(path, O_RDONLY | flags);
   if (file < 0) throw read_error(path, kind, reason(errno));
   std::string why;
   if (::fstat(file, &status) != 0)
@@ -109,7 +109,7 @@ std::string read_file(const fs::path& path, ErrorKind kind, int64_t max_bytes) {
 
 InputFile::InputFile(fs::path path, ErrorKind kind) : path_(std::move(path)), kind_(kind) {
   struct stat status {};
-  file_ = open_to_read(path_, kind_, status);
+  file_ = open_to_read(path_, kind_, status, O_NONBLOCK);  // a pipe that nobody writes to is not waited for
   size_ = static_cast<uint64_t>(status.st_size);
   if (S_ISREG(status.st_mode)) return;
   ::close(file_);
@@ -201,7 +201,8 @@ void rename_file(const fs::path& from, const fs::path& to) {
 }
 
 void replace_folder(const fs::path& staged, const fs::path& target) {
-  if (!fs::exists(fs::symlink_status(target))) return rename_file(staged, target);
+  std::error_code unknown;  // then the move itself will say why
+  if (!fs::exists(fs::symlink_status(target, unknown))) return rename_file(staged, target);
 #ifdef RENAME_EXCHANGE
   if (::renameat2(AT_FDCWD, staged.c_str(), AT_FDCWD, target.c_str(), RENAME_EXCHANGE) == 0) {
     if (const int code = sync_folder(target.parent_path()); code != 0) throw move_error(staged, target, code);
@@ -213,7 +214,12 @@ void replace_folder(const fs::path& staged, const fs::path& target) {
   fs::path older = staged;
   older += ".older";
   rename_file(target, older);
-  rename_file(staged, target);
+  try {
+    rename_file(staged, target);
+  } catch (const Error&) {
+    ::rename(older.c_str(), target.c_str());
+    throw;
+  }
   rename_file(older, staged);
 }
 

@@ -75,7 +75,7 @@ void write_file(const std::filesystem::path&, std::string_view text);
 void create_folder(const std::filesystem::path&);
 
 // All three move names, in one move each that survives a loss of power. They throw ErrorKind::resource with
-// the path and the reason; nothing is changed then.
+// the path and the reason. Nothing is changed then, unless it was only the flush to the disk that failed.
 //
 // The target must not exist, or be a file.
 void rename_file(const std::filesystem::path& from, const std::filesystem::path& to);

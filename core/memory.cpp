@@ -3,8 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <limits>
+
+#include "core/control_group.h"
 
 namespace moe {
 namespace {
@@ -21,7 +24,7 @@ int64_t system_available() {
 }
 
 // "max", or a file that is not there, is no limit.
-int64_t read_limit(const char* path) {
+int64_t read_limit(const std::filesystem::path& path) {
   std::ifstream file(path);
   int64_t limit = 0;
   return file >> limit ? limit : std::numeric_limits<int64_t>::max();
@@ -30,8 +33,11 @@ int64_t read_limit(const char* path) {
 }  // namespace
 
 int64_t available_memory() {
-  return std::min({system_available(), read_limit("/sys/fs/cgroup/memory.max"),
-                   read_limit("/sys/fs/cgroup/memory/memory.limit_in_bytes")});
+  int64_t bytes = system_available();
+  for (const auto& folder : control_group_folders("memory"))
+    bytes =
+        std::min({bytes, read_limit(folder / "memory.max"), read_limit(folder / "memory.limit_in_bytes")});
+  return bytes;
 }
 
 std::string format_bytes(double bytes) {

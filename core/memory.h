@@ -6,8 +6,8 @@
 
 namespace moe {
 
-// Bytes this process may still take: what the system calls available, and no more than its control group's
-// limit.
+// Bytes this process may still take: what the system calls available, and no more than the limit of its
+// control group and of those above it.
 int64_t available_memory();
 
 // "3.2 GiB", "812.5 MiB". Takes a double since a configuration may ask for more than an integer counts.

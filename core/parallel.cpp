@@ -4,17 +4,19 @@
 
 #include <algorithm>
 #include <atomic>
+#include <climits>
+#include <cmath>
 #include <condition_variable>
 #include <exception>
 #include <fstream>
 #include <memory>
 #include <mutex>
-#include <string>
 #include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "core/control_group.h"
 #include "core/error.h"
 
 namespace moe {
@@ -93,6 +95,18 @@ class Pool {
     return true;
   }
 
+  // While it lives, calls of this thread run their tasks in order here.
+  class InsideTask {
+   public:
+    InsideTask() : before_(std::exchange(inside_task, true)) {}
+    ~InsideTask() { inside_task = before_; }
+    InsideTask(const InsideTask&) = delete;
+    InsideTask& operator=(const InsideTask&) = delete;
+
+   private:
+    bool before_;
+  };
+
   static thread_local bool inside_task;
 
  private:
@@ -107,7 +121,7 @@ class Pool {
   }
 
   void drain(detail::TaskRef task, size_t thread) {
-    inside_task = true;
+    const InsideTask inside;
     try {
       for (size_t i = 0; i < shares_.size(); ++i) {
         Share& share = shares_[(thread + i) % shares_.size()];
@@ -119,7 +133,6 @@ class Pool {
       if (!failure_) failure_ = std::current_exception();
       for (Share& share : shares_) share.next.store(share.end, std::memory_order_relaxed);
     }
-    inside_task = false;
   }
 
   void work(size_t thread) {
@@ -169,21 +182,20 @@ std::unique_ptr<Pool>& pool() {
   return instance;
 }
 
-// The CPU quota of the control group in cores, rounded up; 0 when there is none.
-int cgroup_cores() {
-  const auto ceil_div = [](double quota, double period) {
-    return quota > 0 && period > 0 ? static_cast<int>((quota + period - 1) / period) : 0;
+// The least CPU quota of the control groups in cores, rounded up; INT_MAX when there is none.
+int quota_cores() {
+  double least = INT_MAX;
+  const auto take = [&](double quota, double period) {
+    if (quota > 0 && period > 0) least = std::min(least, std::ceil(quota / period));
   };
-  if (std::ifstream v2("/sys/fs/cgroup/cpu.max"); v2) {
-    std::string quota;
-    double period = 0;
-    if (v2 >> quota >> period && quota != "max") return ceil_div(std::atof(quota.c_str()), period);
-    return 0;
+  for (const auto& folder : control_group_folders("cpu")) {
+    std::ifstream both(folder / "cpu.max");  // "max 100000" where there is none
+    std::ifstream quota_file(folder / "cpu.cfs_quota_us"), period_file(folder / "cpu.cfs_period_us");
+    double quota = 0, period = 0;
+    if (both >> quota >> period) take(quota, period);
+    if (quota_file >> quota && period_file >> period) take(quota, period);
   }
-  std::ifstream quota_file("/sys/fs/cgroup/cpu/cpu.cfs_quota_us");
-  std::ifstream period_file("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
-  double quota = 0, period = 0;
-  return quota_file >> quota && period_file >> period ? ceil_div(quota, period) : 0;
+  return static_cast<int>(least);
 }
 
 }  // namespace
@@ -193,8 +205,7 @@ int available_cores() {
   CPU_ZERO(&set);
   int cores = static_cast<int>(std::thread::hardware_concurrency());
   if (sched_getaffinity(0, sizeof set, &set) == 0) cores = CPU_COUNT(&set);
-  if (const int quota = cgroup_cores(); quota > 0) cores = std::min(cores, quota);
-  return std::max(cores, 1);
+  return std::max(std::min(cores, quota_cores()), 1);
 }
 
 void set_threads(int threads) {
@@ -212,6 +223,7 @@ void run_tasks(int64_t tasks, TaskRef task) {
   if (tasks <= 0) return;
   const bool alone = tasks == 1 || Pool::inside_task || pool()->threads() == 1;
   if (!alone && pool()->run(tasks, task)) return;
+  const Pool::InsideTask inside;
   for (int64_t i = 0; i < tasks; ++i) task.call(task.object, i);
 }
 

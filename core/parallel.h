@@ -10,7 +10,8 @@
 
 namespace moe {
 
-// The cores this process may really use: its affinity mask and its cgroup's CPU quota, at least 1.
+// The cores this process may really use: its affinity mask and the CPU quota of its control group
+// and of those above it, at least 1.
 int available_cores();
 
 // The number of threads that run tasks, the caller's included; starts as available_cores().

@@ -14,7 +14,7 @@ void Corpus::require_blocks(int64_t block_size, const std::string& origin) const
         ErrorKind::data,
         "{}: too short: its {} tokens are split 9:1 for training and validation, and each part must be "
         "longer than --block-size {}; at least {} tokens are needed",
-        origin, ids.size(), block_size, 10 * block_size + 10);
+        origin, ids.size(), block_size, 10 * block_size + 1);
 }
 
 Tensor Corpus::tensor(Device device) const {

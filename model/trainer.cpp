@@ -268,7 +268,10 @@ double Trainer::peek_loss(int64_t step) {
 }
 
 void Trainer::release_activations() {
-  if (!gpu_) arena_ = Arena(model_.device(), arena_.reserved_bytes());
+  if (gpu_) return;
+  const int64_t bytes = arena_.reserved_bytes();
+  arena_ = Arena(model_.device());  // so that there are never two blocks
+  arena_ = Arena(model_.device(), bytes);
 }
 
 EvalStats Trainer::evaluate(int64_t step, const std::function<bool()>& stop) {

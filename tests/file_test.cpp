@@ -157,6 +157,13 @@ TEST_CASE("the leftover of a killed run is replaced, and a second writer is noti
   CHECK(read(folder / "file") == "two");
 }
 
+TEST_CASE("a pipe is no file to read parts of, and is not waited for", "[file]") {
+  const TempFolder folder;
+  REQUIRE(::mkfifo((folder / "pipe").c_str(), 0600) == 0);
+  CHECK_THAT(message_of(ErrorKind::checkpoint, [&] { InputFile(folder / "pipe", ErrorKind::checkpoint); }),
+             Contains("pipe") && Contains("no regular file"));
+}
+
 TEST_CASE("a folder takes the place of another whole, and the other stands where it was", "[file]") {
   const TempFolder folder;
   const auto staged = folder / "staged", target = folder / "target";

@@ -70,6 +70,8 @@ TEST_CASE("the gradient check fails when an input gets no gradient", "[gradcheck
     return scale(t, Var::constant(in[0].value(), "forgotten"), 2);
   };
   CHECK_FALSE(gradcheck(detached, std::span(inputs).first(1)).ok);
+  const std::array fixed{Parameter::create("x", {3}, DType::f64, Device::cpu, false)};
+  CHECK_THROWS_WITH(gradcheck(detached, fixed), Catch::Contains("no input has a gradient"));
 }
 
 TEST_CASE("the gradient check does not take zero for proof unless it is told to", "[gradcheck]") {

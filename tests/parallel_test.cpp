@@ -77,9 +77,10 @@ TEST_CASE("an exception in a task reaches the caller, and the pool works on", "[
 
 TEST_CASE("a call from inside a task runs its tasks in order on that thread", "[parallel]") {
   const ThreadCount count(3);
-  std::vector<std::vector<int64_t>> order(8);
-  std::vector<std::atomic<int>> strangers(8);
-  parallel_for(8, [&](int64_t outer) {
+  const size_t tasks = GENERATE(size_t{1}, size_t{8});
+  std::vector<std::vector<int64_t>> order(tasks);
+  std::vector<std::atomic<int>> strangers(tasks);
+  parallel_for(static_cast<int64_t>(tasks), [&](int64_t outer) {
     const auto o = static_cast<size_t>(outer);
     const auto me = std::this_thread::get_id();
     parallel_for(20, [&](int64_t inner) {
@@ -89,7 +90,7 @@ TEST_CASE("a call from inside a task runs its tasks in order on that thread", "[
   });
   std::vector<int64_t> expected(20);
   std::iota(expected.begin(), expected.end(), 0);
-  for (size_t o = 0; o < 8; ++o) {
+  for (size_t o = 0; o < tasks; ++o) {
     CHECK(order[o] == expected);
     CHECK(strangers[o] == 0);
   }
