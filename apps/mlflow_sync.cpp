@@ -39,6 +39,7 @@ void send(const SyncOptions& options, const std::filesystem::path& spool) {
   while (sender.send_next()) {
   }
   sender.close_run();
+  if (!sender.run()) throw error(ErrorKind::data, "{}: its first line is damaged", spool.string());
   fmt::print("{}: sent {} rows and {} files; {}\n", spool.string(), sender.rows_sent(), sender.files_sent(),
              client.page(*sender.run()));
   for (const std::string& file : sender.left_out()) fmt::print("{}: not sent: {}\n", spool.string(), file);

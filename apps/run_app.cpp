@@ -20,10 +20,14 @@ volatile std::sig_atomic_t signal_seen = 0, save_wanted = 0;
 
 // Only calls that POSIX allows in a signal handler.
 void on_signal(int number) {
+  if (number == SIGPIPE) {  // of every line that is written from now on: nobody wants to leave at once
+    if (!signal_seen) signal_seen = number;
+    return;
+  }
   if (signal_seen) _exit(128 + number);
   signal_seen = number;
   constexpr char kMessage[] = "\nstopping after this step; once more to leave at once\n";
-  if (number != SIGPIPE && write(STDERR_FILENO, kMessage, sizeof(kMessage) - 1) < 0) return;
+  if (write(STDERR_FILENO, kMessage, sizeof(kMessage) - 1) < 0) return;
 }
 
 void on_save_signal(int) {
@@ -91,9 +95,9 @@ int interrupt_code() {
 }
 
 bool take_save_request() {
-  const bool wanted = save_wanted != 0;
+  if (!save_wanted) return false;
   save_wanted = 0;
-  return wanted;
+  return true;
 }
 
 std::string describe(const ModelConfig& c) {

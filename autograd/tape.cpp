@@ -95,12 +95,12 @@ void Tape::append(const char* op, std::vector<GradSlot> outputs, std::initialize
 }
 
 Var Tape::apart(const Var& v) {
-  Var same = record("apart", v.value(), {v}, [grad = v.grad()](const Tensor& dy) {
+  Var own = record("apart", v.value(), {v}, [grad = v.grad()](const Tensor& dy) {
     MOE_RUN(dy, add_backward, dy.numel(), dy.data<T>(), grad.accumulate().data<T>(),
             static_cast<T*>(nullptr));
   });
-  same.again_ = v.again_;
-  return same;
+  own.again_ = v.again_;
+  return own;
 }
 
 Var Tape::record_wanted(const char* op, Tensor y, std::initializer_list<Var> inputs, Backward backward) {

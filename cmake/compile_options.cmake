@@ -21,7 +21,7 @@ target_compile_options(moe_options INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:${flags}
 if(MOE_SANITIZE)
   target_compile_options(moe_options INTERFACE -fsanitize=${MOE_SANITIZE} -fno-sanitize-recover=all
                                                -fno-omit-frame-pointer)
-  # moe_test_code
+  # Of targets of moe_test_code, below.
   set(is_test_code $<BOOL:$<TARGET_PROPERTY:MOE_TEST_CODE>>)
   target_compile_options(moe_options INTERFACE $<${is_test_code}:-fno-sanitize=undefined>
                                                $<${is_test_code}:-fno-sanitize-address-use-after-scope>)

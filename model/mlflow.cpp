@@ -62,10 +62,18 @@ NamedTexts changed_params(const fs::path& spool, const NamedTexts& params) {
   return changed;
 }
 
+// Not of one whose first line never came to the disk: what is appended to it could not be sent.
+bool tells_the_start(const fs::path& spool) {
+  SpoolReader reader(spool);
+  const auto record = reader.next();
+  return record && std::holds_alternative<RunStart>(*record);
+}
+
 SpoolWriter open_spool(const MlflowSettings& settings, const std::string& server, const fs::path& out,
                        const NamedTexts& params, std::optional<int64_t> resumed_at) {
   const auto spools = find_spools(out);
-  if (!resumed_at || spools.empty()) return {out, start_of(settings, server, out, params)};
+  if (!resumed_at || spools.empty() || !tells_the_start(spools.back()))
+    return {out, start_of(settings, server, out, params)};
   return SpoolWriter(spools.back());
 }
 

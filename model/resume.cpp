@@ -64,7 +64,13 @@ void require_same_run(const TrainingPoint& point, const ModelConfig& model, cons
   if (training.max_iters < point.state.step)
     throw error(ErrorKind::usage, "{} has made {} steps already; --max-iters {} is less",
                 point.folder.string(), point.state.step, training.max_iters);
-  const auto found = differences(point, model, allow_changes ? point.checkpoint.training : training);
+  TrainConfig compared = training;
+  if (allow_changes) {  // of what training could change, which does not include the text's pieces
+    compared = point.checkpoint.training;
+    compared.tokenizer = training.tokenizer;
+    compared.vocab_size = training.vocab_size;
+  }
+  const auto found = differences(point, model, compared);
   if (!found.empty())
     throw error(ErrorKind::usage, "{} cannot be continued with other options: {}{}", point.folder.string(),
                 fmt::join(found, "; "),

@@ -118,6 +118,7 @@ void Run::restore(const TrainingPoint& point) {
   trainer_.set_attempt(point.state.attempt);
   trainer_.remember(point.state.losses);
   state_ = point.state;
+  state_.seed = config_.seed;
   metrics_.emplace(folder_.path() / kMetrics, state_.metrics_rows);
   state_.metrics_rows = metrics_->rows();
 }
@@ -170,9 +171,12 @@ bool Run::checkpoint_due() const {
   return state_.step > 0 && (state_.step % interval == 0 || last);
 }
 
-// A step that was skipped casts doubt on the weights: no checkpoint until one is made again.
+// A step that was skipped casts doubt on the weights, and so does a loss that is no number: no checkpoint
+// until a step is made again.
 bool Run::save_due(bool best) const {
-  return best || (checkpoint_due() && state_.losses.skipped == 0);
+  const bool sound = state_.losses.skipped == 0 &&
+                     (state_.evaluated != state_.step || std::isfinite(state_.evaluation.validation));
+  return best || (checkpoint_due() && sound);
 }
 
 bool Run::evaluate() {
@@ -193,7 +197,10 @@ bool Run::evaluate() {
     state_.best = eval.validation;
     state_.best_step = state_.step;
   }
-  state_.evaluations_since_best = best ? 0 : state_.evaluations_since_best + 1;
+  if (best)
+    state_.evaluations_since_best = 0;
+  else if (std::isfinite(eval.validation))  // else the next steps will be skipped
+    ++state_.evaluations_since_best;
   return best;
 }
 
@@ -245,7 +252,7 @@ void Run::rewind_or_give_up() {
         state_.losses.skipped, state_.step - 1, state_.rewinds, saved_step_, folder_.latest().string(),
         (folder_.path() / kEvents).string(), config_.learning_rate);
   const int64_t from = state_.step, attempt = state_.attempt + 1, rewinds = state_.rewinds + 1;
-  restore(load_training_point(folder_.path()));
+  restore(last_sound_point());
   remember_saved();
   state_.attempt = attempt;
   state_.rewinds = rewinds;
@@ -258,6 +265,15 @@ void Run::rewind_or_give_up() {
   log_event(
       fmt::format("step {}: back to the checkpoint of step {}, and on with other batches; rewind {} of {}",
                   from, state_.step, rewinds, config_.max_rewinds));
+}
+
+// The newest is not, when it was saved on request while steps were skipped.
+TrainingPoint Run::last_sound_point() const {
+  for (const fs::path& checkpoint : checkpoints_in(folder_.path())) {
+    TrainingPoint point = load_training_point(checkpoint);
+    if (point.state.losses.skipped == 0) return point;
+  }
+  return load_training_point(folder_.path());
 }
 
 void Run::report(const MetricRow& row) {
@@ -285,22 +301,33 @@ void Run::save() {
   remember_saved();
   for (const RunObserver& o : observers_)
     if (o.saved) o.saved(folder_.latest(), state_.step);
-  folder_.prune(options_.keep);
+  if (state_.losses.skipped == 0) folder_.prune(options_.keep);  // else an older one may still be needed
 }
 
 std::string Run::sample() const {
-  Generator generator(model_, {}, static_cast<uint64_t>(config_.seed));
-  generator.feed(default_prompt(tokenizer_));
-  std::string text;
-  Utf8Stream characters;
-  for (int i = 0; i < kSampleTokens; ++i) text += characters.push(tokenizer_.decode(generator.next()));
-  return text + characters.finish();
+  try {
+    Generator generator(model_, {}, static_cast<uint64_t>(config_.seed));
+    generator.feed(default_prompt(tokenizer_));
+    std::string text;
+    Utf8Stream characters;
+    for (int i = 0; i < kSampleTokens; ++i) text += characters.push(tokenizer_.decode(generator.next()));
+    return text + characters.finish();
+  } catch (const Error& e) {
+    if (e.kind() != ErrorKind::checkpoint) throw;
+    throw error(ErrorKind::diverged, "the model of step {} writes nothing: {}; lower --learning-rate {}",
+                state_.step, e.what(), config_.learning_rate);
+  }
 }
 
 void Run::save_sample() const {
   const fs::path folder = folder_.path() / "samples";
   create_folder(folder);
-  write_file(folder / (step_name(state_.step) + ".txt"), sample() + "\n");
+  try {
+    write_file(folder / (step_name(state_.step) + ".txt"), sample() + "\n");
+  } catch (const Error& e) {
+    if (e.kind() != ErrorKind::diverged) throw;
+    log_event(e.what());
+  }
 }
 
 void Run::log_event(const std::string& line) const {

@@ -69,7 +69,7 @@ class Run {
 
   const TrainerState& state() const { return state_; }
   bool out_of_patience() const;
-  // 250 tokens by the model as it is.
+  // 250 tokens by the model as it is. Throws ErrorKind::diverged when its logits are no numbers.
   std::string sample() const;
 
  private:
@@ -78,6 +78,7 @@ class Run {
   bool sample_due() const;
   bool checkpoint_due() const;  // by the number of the step alone
   bool save_due(bool best) const;
+  TrainingPoint last_sound_point() const;
   bool evaluate();  // whether it is the best so far
   // Takes note of the steps that are over, of all that were entered if `wait`. False: they took the run back.
   bool collect(bool wait);

@@ -58,6 +58,16 @@ void remove_leftovers(const fs::path& folder) {
   const auto is_ours = [](const std::string& name) {
     return number_in(name, kStep) >= 0 || std::ranges::find(kEntries, name) != kEntries.end();
   };
+  // Of two that could not be exchanged in one move (replace_folder), the older is back unless the newer is
+  // there.
+  const std::string older = std::string(kTemporary) + ".older";
+  for (const std::string& name : names_in(folder)) {
+    const std::string step = name.substr(0, name.size() - std::min(name.size(), older.size()));
+    if (!name.ends_with(older) || step_of(step) < 0) continue;
+    std::error_code code;
+    if (!fs::exists(folder / step, code)) fs::rename(folder / name, folder / step, code);
+    remove_tree(folder / name);
+  }
   for (const std::string& name : names_in(folder))
     if (name.ends_with(kTemporary) && is_ours(name.substr(0, name.size() - 4))) remove_tree(folder / name);
   for (const std::string& name : names_in(folder / "samples"))

@@ -45,7 +45,8 @@ std::vector<double> token_probabilities(std::span<const float> logits, std::span
   require(!logits.empty(), "sample: no logits");
   const std::vector<double> h = penalised(logits, recent, config.repeat_penalty);
   for (const double x : h)
-    require(!std::isnan(x) && x < INFINITY, "sample: a logit is {}; the model's weights are not usable", x);
+    if (std::isnan(x) || x == INFINITY)
+      throw error(ErrorKind::checkpoint, "a logit is {}; the model's weights are not usable", x);
 
   // order: ids from the most to the least probable. Only its first `kept` stay.
   std::vector<int32_t> order(h.size());

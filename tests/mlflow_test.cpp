@@ -180,6 +180,17 @@ TEST_CASE("a run that is resumed without a spool starts one", "[mlflow]") {
   CHECK(server.run().tags.at("resumed.step") == "3");
 }
 
+TEST_CASE("a run that is resumed with a spool whose first line never came to the disk starts another",
+          "[mlflow]") {
+  if (without_http()) return;
+  FakeMlflow server;
+  RunFolder folder;
+  std::filesystem::create_directories(folder / "mlflow");
+  write_file(folder / "mlflow/1-ab.spool", "");
+  folder.log_run(server.url(), 5, 3);
+  CHECK(server.run().different_metrics().size() == 5);
+}
+
 TEST_CASE("a run that does not come to its end counts as failed", "[mlflow]") {
   if (without_http()) return;
   FakeMlflow server;

@@ -66,7 +66,8 @@ TEST_CASE("a run is continued only with its text and its options", "[run]") {
   refused({"--batch-size", "8"}, 2, "--batch-size is 4 there, 8 here");
   refused({"--max-iters", "30"}, 2, "--max-iters is 10 there, 30 here");  // cosine: other learning rates
   refused({"--max-iters", "5"}, 2, "has made 10 steps already");
-  refused({"--dropout", "0.5", "--allow-changes"}, 2, "--dropout");  // never the model
+  refused({"--dropout", "0.5", "--allow-changes"}, 2, "--dropout");      // never the model
+  refused({"--tokenizer", "bpe", "--allow-changes"}, 2, "--tokenizer");  // nor its symbols
   std::ofstream(shop / "text.txt", std::ios::app) << "foxes\n";
   refused({}, 3, "text.txt is not the text that");
 

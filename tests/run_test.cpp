@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <set>
+#include <utility>
 
 #include "model/resume.h"
 #include "tests/run_fixture.h"
@@ -25,13 +26,13 @@ std::set<std::string> checkpoints(const fs::path& out) {
 
 // A run of a small model, in this process.
 struct RunInMemory {
-  RunInMemory(const fs::path& out, TrainConfig t)
+  RunInMemory(const fs::path& out, TrainConfig t, RunRequests requests = {})
       : config(t),
         folder(out),
         tokenizer(CharTokenizer::from_text("0123456789a")),
         small(busy_config(), config),
         progress(std::tmpfile(), {}, config.eval_interval),
-        run(folder, options, config, tokenizer, small.model, small.trainer, progress, {}) {}
+        run(folder, options, config, tokenizer, small.model, small.trainer, progress, std::move(requests)) {}
 
   TrainConfig config;
   RunOptions options;
@@ -192,6 +193,65 @@ TEST_CASE("a run that always diverges ends with code 6, its last good model in p
                         Contains("out/divergence.log") && Contains("--learning-rate"));
   CHECK(load_training_point(shop / "out").state.step == 0);
   CHECK(shop.temporary_files() == 0);
+}
+
+TEST_CASE("a run that was stopped while steps were skipped rewinds to what was saved before", "[run]") {
+  const TempFolder folder;
+  TrainConfig t = small_training();
+  t.learning_rate = 1e30;  // the first update breaks the weights
+  t.max_iters = t.eval_interval = 60;
+  {
+    int asked = 0;
+    RunInMemory first(folder / "out", t, {.stop = [&] { return ++asked > 12 ? 130 : 0; }});
+    first.run.start({});
+    CHECK(first.run.run() == 130);
+    CHECK(first.run.state().losses.skipped > 0);
+    CHECK(load_training_point(folder / "out").state.step > 0);
+  }
+  RunInMemory second(folder / "out", t);
+  second.run.continue_from(load_training_point(folder / "out"));
+  CHECK_THROWS_WITH(second.run.run(), Contains("training diverged"));
+  CHECK_THAT(file_text(folder / "out/divergence.log"), Contains("back to the checkpoint of step 0,"));
+  CHECK(second.run.state().rewinds == t.max_rewinds);
+}
+
+TEST_CASE("an evaluation that is no number is not saved, and no reason to lose patience", "[run]") {
+  const RunShop shop;
+  const Result r =
+      run(shop, shop.training("out", 60,
+                              {"--schedule", "constant", "--min-learning-rate", "0", "--learning-rate",
+                               "1e30", "--warmup-iters", "0", "--eval-interval", "1", "--patience", "3",
+                               "--sample-interval", "1"}));
+  INFO(r.err);
+  CHECK(r.code == 6);
+  CHECK_THAT(r.err, Contains("training diverged"));
+  CHECK(load_training_point(shop / "out").state.step == 0);
+  CHECK_THAT(file_text(shop / "out/divergence.log"), Contains("the model of step 1 writes nothing"));
+}
+
+TEST_CASE("a last step that breaks the model ends with code 6", "[run]") {
+  const RunShop shop;
+  const Result r = run(shop, shop.training("out", 1,
+                                           {"--schedule", "constant", "--min-learning-rate", "0",
+                                            "--learning-rate", "1e30", "--warmup-iters", "0"}));
+  CHECK(r.code == 6);
+  CHECK_THAT(r.err,
+             Contains("the model of step 1 writes nothing: a logit is") && Contains("--learning-rate"));
+  const Result text = run(shop, {"generate", "--tokens", "3"});
+  CHECK(text.code == 4);
+  CHECK_THAT(text.err, Contains("not usable"));
+}
+
+TEST_CASE("a checkpoint that was being replaced is not lost where two folders cannot be exchanged", "[run]") {
+  const TempFolder folder;
+  fs::create_directories(folder / "out/step-00000003.tmp.older");
+  fs::create_directories(folder / "out/step-00000003.tmp");
+  fs::create_directories(folder / "out/step-00000007.tmp.older");
+  fs::create_directories(folder / "out/step-00000007");
+  const RunFolder opened(folder / "out");
+  CHECK(checkpoints(folder / "out") == std::set<std::string>{"step-00000003", "step-00000007"});
+  CHECK(!fs::exists(folder / "out/step-00000003.tmp"));
+  CHECK(!fs::exists(folder / "out/step-00000007.tmp.older"));
 }
 
 TEST_CASE("an observer sees every row, every batch's routing, every checkpoint and every rewind", "[run]") {

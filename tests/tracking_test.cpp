@@ -60,6 +60,17 @@ TEST_CASE("mlflow-sync sends what is left, of several runs, once", "[mlflow][cli
   CHECK(run(folder, {"mlflow-sync", ".", "--mlflow", "mlruns"}).code == 2);
 }
 
+TEST_CASE("mlflow-sync says of a spool without a whole line that it is damaged", "[mlflow][cli]") {
+  if (without_http()) return;
+  FakeMlflow server;
+  const TempFolder folder;
+  std::filesystem::create_directories(folder / "out/mlflow");
+  write_file(folder / "out/mlflow/1-ab.spool", "");
+  const Result r = run(folder, {"mlflow-sync", "--mlflow", server.url(), "out"});
+  CHECK(r.code == 3);
+  CHECK_THAT(r.err, Contains("1-ab.spool: its first line is damaged"));
+}
+
 TEST_CASE("mlflow-sync gives a password to the server that it was told of, not to one that a spool names",
           "[mlflow][cli]") {
   if (without_http()) return;
