@@ -22,7 +22,7 @@ RunStart start_of_run() {
   return {"0123abcd", "http://host:5000", "makemoe", "out", 1700000000123, {{"top_k", "2"}}, {{"who", "me"}}};
 }
 
-MetricRow row_of(int64_t step) {
+MetricRow spooled_row(int64_t step) {
   return {
       step, 1700000000.5 + static_cast<double>(step), {{"loss", 1.0 / (1.0 + static_cast<double>(step))}}};
 }
@@ -83,7 +83,7 @@ TEST_CASE("text that is no UTF-8 does not stop a record", "[spool]") {
 TEST_CASE("a line with any bit wrong is passed over, and no other with it", "[spool]") {
   const TempFolder folder;
   SpoolWriter writer(folder.path(), start_of_run());
-  for (int64_t step = 0; step < 3; ++step) writer.append(row_of(step));
+  for (int64_t step = 0; step < 3; ++step) writer.append(spooled_row(step));
   const std::string text = file_text(writer.path());
   for (size_t at = 0; at < text.size(); ++at) {
     std::string damaged = text;
@@ -112,14 +112,14 @@ TEST_CASE("a run that goes on cuts off the line in which it was killed", "[spool
   std::filesystem::path path;
   {
     SpoolWriter writer(folder.path(), start_of_run());
-    for (int64_t step = 0; step < 5; ++step) writer.append(row_of(step));
+    for (int64_t step = 0; step < 5; ++step) writer.append(spooled_row(step));
     path = writer.path();
   }
-  const std::string whole = file_text(path), next = to_line(row_of(5));
+  const std::string whole = file_text(path), next = to_line(spooled_row(5));
   for (size_t cut = 0; cut < next.size(); ++cut) {
     std::ofstream(path, std::ios::binary) << whole + next.substr(0, cut);
     CHECK(steps_in(path) == steps_up_to(5));
-    SpoolWriter(path).append(row_of(5));
+    SpoolWriter(path).append(spooled_row(5));
     CHECK(steps_in(path) == steps_up_to(6));
   }
 }
@@ -131,18 +131,18 @@ TEST_CASE("a spool can be read while it grows", "[spool]") {
   CHECK(reader.next());
   CHECK_FALSE(reader.next());
   for (int64_t step = 0; step < 2000; ++step) {
-    writer.append(row_of(step));
+    writer.append(spooled_row(step));
     const auto record = reader.next();
     REQUIRE(record);
     REQUIRE(std::get<MetricRow>(*record).step == step);
     REQUIRE_FALSE(reader.next());
   }
   // The begin of a line that a full disk cut off again leaves no trace.
-  const std::string line = to_line(row_of(2000));
+  const std::string line = to_line(spooled_row(2000));
   std::ofstream(writer.path(), std::ios::app | std::ios::binary) << line.substr(0, 20);
   CHECK_FALSE(reader.next());
   std::filesystem::resize_file(writer.path(), static_cast<uintmax_t>(reader.offset()));
-  writer.append(row_of(3000));
+  writer.append(spooled_row(3000));
   CHECK(std::get<MetricRow>(reader.next().value()).step == 3000);
 }
 
@@ -152,7 +152,7 @@ TEST_CASE("only the begin of a line can be sought", "[spool]") {
   SpoolReader reader(writer.path());
   reader.next();
   const int64_t second = reader.offset();
-  writer.append(row_of(4));
+  writer.append(spooled_row(4));
   CHECK_FALSE(reader.seek(second - 1));
   CHECK_FALSE(reader.seek(second + 5));
   CHECK_FALSE(reader.seek(1 << 20));
@@ -180,18 +180,18 @@ TEST_CASE("what a full disk refuses waits in memory, within bounds, and is writt
   int64_t step = 0;
   {
     const FileSizeLimit limit(2000);
-    while (writer.append(row_of(step))) ++step;
+    while (writer.append(spooled_row(step))) ++step;
     CHECK_THAT(writer.problem(), Contains("File too large") && Contains(writer.path().string()));
-    for (int i = 0; i < 10; ++i) CHECK_FALSE(writer.append(row_of(++step)));
+    for (int i = 0; i < 10; ++i) CHECK_FALSE(writer.append(spooled_row(++step)));
     CHECK(writer.waiting() == 11);
   }
-  CHECK(writer.append(row_of(++step)));
+  CHECK(writer.append(spooled_row(++step)));
   CHECK(writer.waiting() == 0);
   CHECK(writer.lost() == 0);
   CHECK(steps_in(writer.path()) == steps_up_to(step + 1));
 
   const FileSizeLimit limit(2000);
-  for (size_t i = 0; i < SpoolWriter::kMostWaiting + 5; ++i) writer.append(row_of(0));
+  for (size_t i = 0; i < SpoolWriter::kMostWaiting + 5; ++i) writer.append(spooled_row(0));
   CHECK(writer.waiting() == SpoolWriter::kMostWaiting);
   CHECK(writer.lost() == 5);
 }
