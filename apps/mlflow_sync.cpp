@@ -17,16 +17,18 @@ struct SyncOptions {
   bool again = false;
 };
 
+Error damaged_start(const std::filesystem::path& spool) {
+  return error(ErrorKind::data, "{}: its first line is damaged", spool.string());
+}
+
 // Of the option, the environment or the spool, in this order. A spool may come from anywhere, and so may the
 // server that it names: that one gets no password.
 HttpServer server_for(const SyncOptions& options, const std::filesystem::path& spool) {
   HttpServer server = mlflow_settings_from_environment().server;
   if (!options.server.empty()) server.url = options.server;
   if (!options.server.empty() || std::getenv("MLFLOW_TRACKING_URI")) return server;
-  SpoolReader reader(spool);
-  const auto record = reader.next();
-  const auto* start = record ? std::get_if<RunStart>(&*record) : nullptr;
-  if (!start) throw error(ErrorKind::data, "{}: its first line is damaged", spool.string());
+  const auto start = start_of_spool(spool);
+  if (!start) throw damaged_start(spool);
   HttpServer named;
   named.url = start->server;
   return named;
@@ -39,7 +41,7 @@ void send(const SyncOptions& options, const std::filesystem::path& spool) {
   while (sender.send_next()) {
   }
   sender.close_run();
-  if (!sender.run()) throw error(ErrorKind::data, "{}: its first line is damaged", spool.string());
+  if (!sender.run()) throw damaged_start(spool);
   fmt::print("{}: sent {} rows and {} files; {}\n", spool.string(), sender.rows_sent(), sender.files_sent(),
              client.page(*sender.run()));
   for (const std::string& file : sender.left_out()) fmt::print("{}: not sent: {}\n", spool.string(), file);

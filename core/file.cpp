@@ -212,7 +212,7 @@ void replace_folder(const fs::path& staged, const fs::path& target) {
 #endif
   // Where the system cannot exchange two folders, there is a moment without the target.
   fs::path older = staged;
-  older += ".older";
+  older += kReplaced;
   rename_file(target, older);
   try {
     rename_file(staged, target);

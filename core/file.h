@@ -79,7 +79,10 @@ void create_folder(const std::filesystem::path&);
 //
 // The target must not exist, or be a file.
 void rename_file(const std::filesystem::path& from, const std::filesystem::path& to);
-// The target may be a folder with files in it; that one then stands where `staged` was.
+// The target may be a folder with files in it; that one then stands where `staged` was. Where the system
+// cannot exchange two folders this takes several moves; between them the older one has the name of `staged`
+// with this behind.
+inline constexpr const char* kReplaced = ".older";
 void replace_folder(const std::filesystem::path& staged, const std::filesystem::path& target);
 // A symbolic link, in place of whatever link had the name.
 void replace_link(const std::filesystem::path& link, const std::string& target);

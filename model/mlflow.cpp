@@ -53,26 +53,18 @@ RunStart start_of(const MlflowSettings& settings, const std::string& server, con
 
 // Those parameters whose value is another than at the start of the spool.
 NamedTexts changed_params(const fs::path& spool, const NamedTexts& params) {
-  SpoolReader reader(spool);
-  const auto record = reader.next();
-  const auto* start = record ? std::get_if<RunStart>(&*record) : nullptr;
+  const auto start = start_of_spool(spool);
   NamedTexts changed;
   for (const auto& param : params)
     if (start && std::ranges::find(start->params, param) == start->params.end()) changed.push_back(param);
   return changed;
 }
 
-// Not of one whose first line never came to the disk: what is appended to it could not be sent.
-bool tells_the_start(const fs::path& spool) {
-  SpoolReader reader(spool);
-  const auto record = reader.next();
-  return record && std::holds_alternative<RunStart>(*record);
-}
-
+// Where the start of the run never came to the disk, what is appended could not be sent.
 SpoolWriter open_spool(const MlflowSettings& settings, const std::string& server, const fs::path& out,
                        const NamedTexts& params, std::optional<int64_t> resumed_at) {
   const auto spools = find_spools(out);
-  if (!resumed_at || spools.empty() || !tells_the_start(spools.back()))
+  if (!resumed_at || spools.empty() || !start_of_spool(spools.back()))
     return {out, start_of(settings, server, out, params)};
   return SpoolWriter(spools.back());
 }

@@ -58,9 +58,8 @@ void remove_leftovers(const fs::path& folder) {
   const auto is_ours = [](const std::string& name) {
     return number_in(name, kStep) >= 0 || std::ranges::find(kEntries, name) != kEntries.end();
   };
-  // Of two that could not be exchanged in one move (replace_folder), the older is back unless the newer is
-  // there.
-  const std::string older = std::string(kTemporary) + ".older";
+  // A checkpoint that was being replaced is back unless the newer one is there.
+  const std::string older = std::string(kTemporary) + kReplaced;
   for (const std::string& name : names_in(folder)) {
     const std::string step = name.substr(0, name.size() - std::min(name.size(), older.size()));
     if (!name.ends_with(older) || step_of(step) < 0) continue;

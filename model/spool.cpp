@@ -233,4 +233,10 @@ bool SpoolReader::seek(int64_t offset) {
   return true;
 }
 
+std::optional<RunStart> start_of_spool(const std::filesystem::path& spool) {
+  auto record = SpoolReader(spool).next();
+  auto* start = record ? std::get_if<RunStart>(&*record) : nullptr;
+  return start ? std::optional(std::move(*start)) : std::nullopt;
+}
+
 }  // namespace moe

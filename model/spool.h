@@ -106,4 +106,8 @@ class SpoolReader {
   int64_t damaged_ = 0;
 };
 
+// What the first whole line tells, when it is the start of a run. Throws ErrorKind::data when the file cannot
+// be read.
+std::optional<RunStart> start_of_spool(const std::filesystem::path& spool);
+
 }  // namespace moe

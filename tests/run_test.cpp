@@ -43,6 +43,14 @@ struct RunInMemory {
   Run run;
 };
 
+// The first update breaks the weights.
+Arguments breaking(Arguments more = {}) {
+  Arguments all{"--schedule",      "constant", "--min-learning-rate", "0",
+                "--learning-rate", "1e30",     "--warmup-iters",      "0"};
+  all.insert(all.end(), more.begin(), more.end());
+  return all;
+}
+
 TrainConfig ten_steps() {
   TrainConfig t = small_training();
   t.max_iters = 10;
@@ -184,9 +192,7 @@ TEST_CASE("repeated spikes rewind the run, which then goes on with other batches
 
 TEST_CASE("a run that always diverges ends with code 6, its last good model in place", "[run]") {
   const RunShop shop;
-  const Result r = run(shop, shop.training("out", 60,
-                                           {"--schedule", "constant", "--min-learning-rate", "0",
-                                            "--learning-rate", "1e30", "--warmup-iters", "0"}));
+  const Result r = run(shop, shop.training("out", 60, breaking()));
   INFO(r.err);
   CHECK(r.code == 6);
   CHECK_THAT(r.err, Contains("5 steps skipped in a row") && Contains("after 2 rewinds") &&
@@ -217,11 +223,9 @@ TEST_CASE("a run that was stopped while steps were skipped rewinds to what was s
 
 TEST_CASE("an evaluation that is no number is not saved, and no reason to lose patience", "[run]") {
   const RunShop shop;
-  const Result r =
-      run(shop, shop.training("out", 60,
-                              {"--schedule", "constant", "--min-learning-rate", "0", "--learning-rate",
-                               "1e30", "--warmup-iters", "0", "--eval-interval", "1", "--patience", "3",
-                               "--sample-interval", "1"}));
+  const Result r = run(
+      shop, shop.training("out", 60,
+                          breaking({"--eval-interval", "1", "--patience", "3", "--sample-interval", "1"})));
   INFO(r.err);
   CHECK(r.code == 6);
   CHECK_THAT(r.err, Contains("training diverged"));
@@ -231,9 +235,7 @@ TEST_CASE("an evaluation that is no number is not saved, and no reason to lose p
 
 TEST_CASE("a last step that breaks the model ends with code 6", "[run]") {
   const RunShop shop;
-  const Result r = run(shop, shop.training("out", 1,
-                                           {"--schedule", "constant", "--min-learning-rate", "0",
-                                            "--learning-rate", "1e30", "--warmup-iters", "0"}));
+  const Result r = run(shop, shop.training("out", 1, breaking()));
   CHECK(r.code == 6);
   CHECK_THAT(r.err,
              Contains("the model of step 1 writes nothing: a logit is") && Contains("--learning-rate"));
