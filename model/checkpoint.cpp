@@ -96,6 +96,10 @@ int64_t save_checkpoint(const fs::path& folder, const ModelConfig& model, const 
   };
   add_text(kConfigFile, texts[0], to_json(model, training), kConfigChecksum);
   add_text(kTokenizerFile, texts[1], tokenizer.to_json(), kTokenizerChecksum);
+  if (static_cast<int64_t>(texts[1].size()) > kMaxTokenizer)
+    throw error(ErrorKind::usage,
+                "{} tokens make a {} of {} bytes, and none above {} is read back; lower --vocab-size",
+                tokenizer.size(), kTokenizerFile, texts[1].size(), kMaxTokenizer);
   std::optional<SafetensorsImage> moments;
   if (more) {
     add_text(kStateFile, texts[2], to_json(more->state), kStateChecksum);

@@ -42,7 +42,8 @@ struct TrainingFiles {
 };
 
 // Creates the folder if need be. Returns the bytes written. Throws ErrorKind::resource, with the bytes that
-// all files need; the older model in the folder is intact then.
+// all files need, and ErrorKind::usage for more tokens than load_checkpoint reads; the older model in the
+// folder is intact then.
 int64_t save_checkpoint(const std::filesystem::path& folder, const ModelConfig&, const TrainConfig&,
                         const Tokenizer&, std::span<const Parameter>, Metadata = {},
                         const TrainingFiles* = nullptr);

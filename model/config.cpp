@@ -9,7 +9,7 @@ namespace moe {
 namespace {
 
 constexpr int64_t kMaxExtent = std::numeric_limits<int32_t>::max();
-constexpr int64_t kMaxLayers = 10'000;
+constexpr int64_t kMaxLayers = 4'000;    // their moments are as many tensors as core/safetensors.h reads
 constexpr double kMaxParameters = 1e15;  // beyond this, counting bytes could overflow
 
 // top_k -> --top-k

@@ -23,7 +23,7 @@ using nlohmann::ordered_json;
 constexpr size_t kWrittenSymbols = 256;
 constexpr int64_t kMostExperts = 1 << 16, kMostLayers = 1 << 16;
 constexpr int64_t kMostRoutingBytes = int64_t{4} << 30;
-constexpr double kMostCounted = 9e15;  // what a double counts exactly
+constexpr double kMostCounted = 2e10;  // in a window; sums over the largest file fit 64 bits
 
 double rounded(double x) {
   if (x == 0 || !std::isfinite(x)) return 0;

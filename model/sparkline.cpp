@@ -14,14 +14,14 @@ std::vector<double> stretch_means(std::span<const double> values, size_t count) 
   std::vector<double> means;
   for (size_t i = 0; i < count; ++i) {
     const size_t begin = i * values.size() / count, end = (i + 1) * values.size() / count;
-    double sum = 0;
+    double mean = 0;  // a running one: a sum could overflow
     int finite = 0;
     for (const double v : values.subspan(begin, end - begin)) {
       if (!std::isfinite(v)) continue;
-      sum += v;
       ++finite;
+      mean += v / finite - mean / finite;
     }
-    means.push_back(finite > 0 ? sum / finite : std::numeric_limits<double>::quiet_NaN());
+    means.push_back(finite > 0 ? mean : std::numeric_limits<double>::quiet_NaN());
   }
   return means;
 }
@@ -39,7 +39,7 @@ std::string sparkline(std::span<const double> values, size_t width) {
   }
   std::string line;
   for (const double m : means) {
-    const double share = high > low ? (m - low) / (high - low) : 0;
+    const double share = high > low ? (m / 2 - low / 2) / (high / 2 - low / 2) : 0;  // halves do not overflow
     line += std::isnan(m) ? " " : kBlocks[std::min<size_t>(7, static_cast<size_t>(8 * share))];
   }
   return line;

@@ -254,9 +254,37 @@ TEST_CASE("a configuration that asks for another amount of memory than the file 
     return refusal(folder.path());
   };
   CHECK_THAT(with("n_embed", 1 << 20), Contains("parameters"));
-  CHECK_THAT(with("n_layer", 10000), Contains("parameters"));
-  CHECK_THAT(with("n_layer", 10001), Contains("config.json: --n-layer 10001 is larger than 10000"));
+  CHECK_THAT(with("n_layer", 4000), Contains("parameters"));
+  CHECK_THAT(with("n_layer", 4001), Contains("config.json: --n-layer 4001 is larger than 4000"));
   CHECK_THAT(with("vocab_size", 4), Contains("vocab_size is 4, but tokenizer.json has 3 characters"));
+}
+
+TEST_CASE("a tokenizer that would not be read back is not saved", "[checkpoint]") {
+  const TempFolder folder;
+  save(folder / "out");
+  // Tokens of 254, 255 and 256 bytes that are written as two each: some 1100 bytes a token.
+  const BpeTokenizer bytes;
+  StringList tokens;
+  for (int32_t id = 0; id < 256; ++id) tokens.add(bytes.decode(id));
+  std::string first = "\x80\x80";
+  for (; first.size() < 254; first += '\x80') tokens.add(first);
+  tokens.add(first);
+  for (int a = 0; a < 256; ++a) tokens.add(first + static_cast<char>(a));
+  for (int a = 0; a < 256; ++a)
+    for (int b = 0; b < 256; ++b) tokens.add((first + static_cast<char>(a)) + static_cast<char>(b));
+  BpeBuilder builder(tokens);
+  for (size_t id = 256; id < tokens.size(); ++id) {
+    const std::string_view token = tokens[id];
+    const auto id_of = [&](std::string_view part) { return builder.find(part); };
+    builder.add({id_of(token.substr(0, token.size() - 1)), id_of(token.substr(token.size() - 1))});
+  }
+  const Tokenizer huge = *std::move(builder).finish();
+  CHECK_THAT(
+      message_of(
+          ErrorKind::usage,
+          [&] { save_checkpoint(folder / "out", tiny(), TrainConfig(), huge, parameters_of(tiny(), 2)); }),
+      Contains("tokens make a tokenizer.json of") && Contains("--vocab-size"));
+  CHECK(load(folder / "out") == 1);
 }
 
 TEST_CASE("when the disk has no room, the older checkpoint stays valid", "[checkpoint]") {

@@ -93,7 +93,7 @@ TEST_CASE("values that make no model are refused by the option's name", "[config
   CHECK(model_error([](M c) { c.n_embed = -128; }) == "--n-embed -128 is smaller than 1");
   CHECK_THAT(model_error([](M c) { c.n_head = 0; }), Contains("--n-head 0"));
   CHECK_THAT(model_error([](M c) { c.n_layer = 0; }), Contains("--n-layer 0"));
-  CHECK_THAT(model_error([](M c) { c.n_layer = 10001; }), Contains("--n-layer 10001 is larger than 10000"));
+  CHECK_THAT(model_error([](M c) { c.n_layer = 4001; }), Contains("--n-layer 4001 is larger than 4000"));
   CHECK_THAT(model_error([](M c) { c.num_experts = 0; }), Contains("--num-experts 0"));
   CHECK_THAT(model_error([](M c) { c.top_k = 0; }), Contains("--top-k 0"));
   CHECK_THAT(model_error([](M c) { c.vocab_size = -1; }), Contains("-1"));

@@ -207,6 +207,7 @@ TEST_CASE("rows whose numbers contradict each other are no rows", "[routing_stat
                                   {"[7,1,1]", "[7,1]"},
                                   {"[7,1,1]", "[-2,1,1]"},
                                   {"[7,1,1]", "[1e12,1,1]"},
+                                  {"[7,1,1]", "[7,1,3e10]"},
                                   {"\"load\"", "\"kept\":[2,0],\"load\""},
                                   {"\"load\"", "\"together\":[],\"load\""}}) {
     std::string text = good;

@@ -36,6 +36,7 @@ TEST_CASE("a sparkline has a block for as many values as fit", "[terminal]") {
   const double nan = std::numeric_limits<double>::quiet_NaN();
   CHECK(sparkline(std::vector<double>{1, nan, INFINITY, 2}, 4) == "▁  █");
   CHECK(sparkline(std::vector<double>{1, nan, 2, 2}, 2) == "▁█");
+  CHECK(sparkline(std::vector<double>{1e308, 1e308, -1e308, -1e308}, 2) == "█▁");
 }
 
 TEST_CASE("black text can be read on every expert's colour, and no two of 64 are the same", "[terminal]") {
