@@ -13,6 +13,8 @@
 namespace moe {
 namespace {
 
+namespace fs = std::filesystem;
+
 constexpr int64_t kMaxConfigBytes = 1 << 20;
 
 std::string option_name(std::string field) {
@@ -49,18 +51,25 @@ void add_fields(CLI::App& app, const std::string& group, Config& config) {
   });
 }
 
+// Locks the run's folder, when there is one. The newest checkpoint that is read then stays the newest.
+// Nothing is locked to print a configuration.
+void open_run(TrainOptions& o, const CLI::App& app) {
+  if (fs::is_directory(o.out) && app.count("--print-config") == 0) o.folder.emplace(o.out);
+}
+
 // The checkpoint that `folder` is, or the newest in it when it is a run's; o.out becomes the run's folder
 // unless it was given. Going back in a run's own folder is refused: what was made since is in the way.
-void resume_from(TrainOptions& o, const std::string& folder, bool out_given) {
-  namespace fs = std::filesystem;
+void resume_from(TrainOptions& o, const std::string& folder, const CLI::App& app) {
   if (!fs::is_directory(folder))
     throw error(ErrorKind::usage, "--resume {}: there is no such folder; --resume auto continues {}", folder,
                 o.out);
   const fs::path from = fs::proximate(fs::canonical(folder));
   const bool is_run = !checkpoints_in(from).empty();
-  o.resume = is_run ? find_training_point(from, o.damaged) : load_training_point(from);
+  if (!is_run) o.resume = load_training_point(from);
   const fs::path run = is_run ? from : fs::proximate(o.resume->run_folder());
-  if (!out_given) o.out = run.string();
+  if (app.count("--out") == 0) o.out = run.string();
+  open_run(o, app);
+  if (is_run) o.resume = find_training_point(from, o.damaged);
   std::error_code none;
   if (is_run || !fs::equivalent(run, o.out, none)) return;
   const auto newest = find_training_point(run, o.damaged);
@@ -70,11 +79,13 @@ void resume_from(TrainOptions& o, const std::string& folder, bool out_given) {
 }
 
 // "auto": what is in o.out, if anything.
-void read_resume(TrainOptions& o, const std::string& from, bool out_given) {
-  if (from.empty() || from == "auto")
+void read_resume(TrainOptions& o, const std::string& from, const CLI::App& app) {
+  if (from.empty() || from == "auto") {
+    open_run(o, app);
     o.resume = find_training_point(o.out, o.damaged);
-  else
-    resume_from(o, from, out_given);
+  } else {
+    resume_from(o, from, app);
+  }
   if (!o.resume) return;
   o.model = o.resume->checkpoint.model;
   o.training = o.resume->checkpoint.training;
@@ -89,7 +100,7 @@ void add_run_options(CLI::App& app, TrainOptions& o) {
   option("--out", o.out, "folder for the run and its models")->type_name("DIR");
   // Options take effect in the order of these lines, not in that of the command line.
   app.add_option_function<std::string>(
-         "--resume", [&o, &app](const std::string& from) { read_resume(o, from, app.count("--out") > 0); },
+         "--resume", [&o, &app](const std::string& from) { read_resume(o, from, app); },
          "continue the run in --out, if there is one (auto), or that of DIR, with its options")
       ->expected(0, 1)
       ->type_name("[auto|DIR]")

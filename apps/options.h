@@ -24,6 +24,7 @@ struct TrainOptions {
   TrackingOptions tracking;
   bool report = true;  // pictures of the run
   bool allow_changes = false;
+  std::optional<RunFolder> folder;      // open once --resume has found it
   std::optional<TrainingPoint> resume;  // the checkpoint to go on from
   std::vector<std::string> damaged;     // newer ones that could not be taken, a line each
   ModelConfig model;

@@ -94,7 +94,8 @@ int train(TrainOptions& o) {
   const Material material = read_material(o);
   o.run.tokens_per_character = material.tokens_per_character;
   const MemoryPlan memory = plan_memory(o.model, o.training, device.available_memory, device.device);
-  RunFolder folder(o.out);
+  if (!o.folder) o.folder.emplace(o.out);
+  RunFolder& folder = *o.folder;
   watch_interrupts();
 
   Progress progress(stdout, TerminalStyle::of(stdout), o.training.eval_interval);

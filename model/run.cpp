@@ -91,12 +91,13 @@ void Run::continue_from(const TrainingPoint& point) {
                   code.message());
   }
   restore(point);
-  // The best model so far stays where it is.
+  // Other checkpoints stay where they are.
   if (elsewhere && state_.best_step != state_.step) {
     state_.best_step = -1;
     state_.best = TrainerState().best;
   }
-  remember_saved();
+  if (!fs::is_directory(rewind_folder())) state_.rewind_step = state_.step;
+  saved_ = to_json(state_);
   progress_.continued(state_.best);
   // The next resumption must find this checkpoint, with the options of now.
   const Checkpoint& c = point.checkpoint;
@@ -105,11 +106,6 @@ void Run::continue_from(const TrainingPoint& point) {
     return;
   saved_.clear();
   save();
-}
-
-void Run::remember_saved() {
-  saved_ = to_json(state_);
-  saved_step_ = state_.step;
 }
 
 void Run::restore(const TrainingPoint& point) {
@@ -133,7 +129,7 @@ int Run::run() {
     const bool best = evaluation_due() && evaluate();
     if (requests_.stop() || finished()) break;
     if (sample_due()) save_sample();
-    if (save_due(best)) save();
+    if (best || (checkpoint_due() && sound())) save_due();
     trainer_.enter(state_.step);
     ++state_.step;
     if (requests_.save()) {
@@ -171,12 +167,10 @@ bool Run::checkpoint_due() const {
   return state_.step > 0 && (state_.step % interval == 0 || last);
 }
 
-// A step that was skipped casts doubt on the weights, and so does a loss that is no number: no checkpoint
-// until a step is made again.
-bool Run::save_due(bool best) const {
-  const bool sound = state_.losses.skipped == 0 &&
-                     (state_.evaluated != state_.step || std::isfinite(state_.evaluation.validation));
-  return best || (checkpoint_due() && sound);
+// A step that was skipped casts doubt on the weights, and so does a loss that is no number.
+bool Run::sound() const {
+  return state_.losses.skipped == 0 &&
+         (state_.evaluated != state_.step || std::isfinite(state_.evaluation.validation));
 }
 
 bool Run::evaluate() {
@@ -249,11 +243,11 @@ void Run::rewind_or_give_up() {
         ErrorKind::diverged,
         "training diverged: {} steps skipped in a row up to step {} after {} rewinds; the model of step {} "
         "is in {}, what happened in {}; lower --learning-rate {} or set --grad-clip",
-        state_.losses.skipped, state_.step - 1, state_.rewinds, saved_step_, folder_.latest().string(),
+        state_.losses.skipped, state_.step - 1, state_.rewinds, state_.rewind_step, rewind_folder().string(),
         (folder_.path() / kEvents).string(), config_.learning_rate);
   const int64_t from = state_.step, attempt = state_.attempt + 1, rewinds = state_.rewinds + 1;
-  restore(last_sound_point());
-  remember_saved();
+  restore(load_training_point(rewind_folder()));
+  saved_ = to_json(state_);
   state_.attempt = attempt;
   state_.rewinds = rewinds;
   trainer_.set_attempt(attempt);
@@ -267,13 +261,8 @@ void Run::rewind_or_give_up() {
                   from, state_.step, rewinds, config_.max_rewinds));
 }
 
-// The newest is not, when it was saved on request while steps were skipped.
-TrainingPoint Run::last_sound_point() const {
-  for (const fs::path& checkpoint : checkpoints_in(folder_.path())) {
-    TrainingPoint point = load_training_point(checkpoint);
-    if (point.state.losses.skipped == 0) return point;
-  }
-  return load_training_point(folder_.path());
+fs::path Run::rewind_folder() const {
+  return folder_.path() / step_name(state_.rewind_step);
 }
 
 void Run::report(const MetricRow& row) {
@@ -282,11 +271,18 @@ void Run::report(const MetricRow& row) {
     if (o.row) o.row(row);
 }
 
-// Nothing when nothing has happened since the last time.
+// What was saved on request must not matter: a rewind goes back to a checkpoint that was due.
+void Run::save_due() {
+  if (sound() && state_.step > state_.rewind_step) {
+    state_.rewind_step = state_.step;
+    state_.rewinds = 0;
+  }
+  save();
+}
+
 void Run::save() {
   state_.metrics_rows = metrics_->rows();
   if (to_json(state_) == saved_) return;
-  if (state_.losses.skipped == 0 && state_.step > saved_step_) state_.rewinds = 0;
   metrics_->sync();
   Metadata notes = {{"step", std::to_string(state_.step)}};
   if (state_.evaluated >= 0) {
@@ -298,10 +294,10 @@ void Run::save() {
   folder_.save(state_.step, state_.best_step, [&](const fs::path& to) {
     return save_checkpoint(to, model_.config(), config_, tokenizer_, model_.parameters(), notes, &more);
   });
-  remember_saved();
+  saved_ = to_json(state_);
   for (const RunObserver& o : observers_)
     if (o.saved) o.saved(folder_.latest(), state_.step);
-  if (state_.losses.skipped == 0) folder_.prune(options_.keep);  // else an older one may still be needed
+  folder_.prune(options_.keep, state_.rewind_step);
 }
 
 std::string Run::sample() const {

@@ -20,7 +20,7 @@
 
 namespace moe {
 
-// What no number of the run depends on.
+// What no number of the run depends on, but for where a rewind goes back to.
 struct RunOptions {
   int64_t keep = 2;                 // newest checkpoints to keep besides latest and best; 0: all
   int64_t save_interval = 0;        // steps between checkpoints; 0: one with each evaluation
@@ -77,17 +77,17 @@ class Run {
   bool evaluation_due() const;
   bool sample_due() const;
   bool checkpoint_due() const;  // by the number of the step alone
-  bool save_due(bool best) const;
-  TrainingPoint last_sound_point() const;
+  bool sound() const;
+  std::filesystem::path rewind_folder() const;
   bool evaluate();  // whether it is the best so far
   // Takes note of the steps that are over, of all that were entered if `wait`. False: they took the run back.
   bool collect(bool wait);
   void note(const StepStats&);
   void report(const MetricRow&);  // the one place that every row passes
-  void save();
+  void save_due();
+  void save();  // nothing when nothing has happened since the last time
   void save_sample() const;
   void restore(const TrainingPoint&);
-  void remember_saved();
   void rewind_or_give_up();
   void log_event(const std::string& line) const;
 
@@ -102,8 +102,7 @@ class Run {
   std::vector<RunObserver> observers_;
   std::optional<MetricsLog> metrics_;  // open once the run starts or goes on
   TrainerState state_;
-  std::string saved_;        // the state of the last checkpoint, as JSON
-  int64_t saved_step_ = -1;  // and its step
+  std::string saved_;  // the state of the last checkpoint, as JSON
 };
 
 }  // namespace moe

@@ -143,8 +143,9 @@ void RunFolder::save(int64_t step, int64_t best_step, const std::function<int64_
   }
 }
 
-void RunFolder::prune(int64_t keep) const {
-  std::set<std::string> kept = {target_of(folder_ / kLatest), target_of(folder_ / kBest)};
+void RunFolder::prune(int64_t keep, int64_t rewind_step) const {
+  const std::set<std::string> kept = {target_of(folder_ / kLatest), target_of(folder_ / kBest),
+                                      step_name(rewind_step)};
   std::vector<fs::path> all = checkpoints_in(folder_);
   std::ranges::sort(all, std::ranges::greater(), step_of);
   for (size_t i = 0; keep > 0 && i < all.size(); ++i) {

@@ -52,8 +52,9 @@ class RunFolder {
   void save(int64_t step, int64_t best_step,
             const std::function<int64_t(const std::filesystem::path&)>& write);
 
-  // Removes all checkpoints but the newest `keep` and those of `latest` and `best`; 0 keeps all.
-  void prune(int64_t keep) const;
+  // Removes all checkpoints but the newest `keep`, those of `latest` and `best` and that of rewind_step; a
+  // `keep` of 0 keeps all.
+  void prune(int64_t keep, int64_t rewind_step) const;
 
  private:
   void link(const char* name, const std::string& target) const;

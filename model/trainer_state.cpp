@@ -15,6 +15,7 @@ using nlohmann::ordered_json;
 
 constexpr const char* kFormat = "makemoe-trainer-state";
 constexpr int64_t kVersion = 1;
+constexpr int64_t kMost = int64_t{1} << 53;  // of anything counted
 
 // Infinity and NaN have no JSON; they are null.
 ordered_json number_or_null(double value) {
@@ -50,6 +51,7 @@ std::string to_json(const TrainerState& s) {
                     {"count", s.losses.losses},
                     {"skipped", s.losses.skipped},
                     {"finite", s.losses.finite}};
+  root["rewind_step"] = s.rewind_step;
   root["attempt"] = s.attempt;
   root["rewinds"] = s.rewinds;
   return root.dump(2) + "\n";
@@ -66,6 +68,8 @@ TrainerState trainer_state_from_json(const std::string& text, const std::string&
   top.read("step", s.step);
   top.read("seed", s.seed);
   top.read("metrics_rows", s.metrics_rows);
+  s.rewind_step = s.step;  // where an older version did not write it
+  if (top.find("rewind_step") != nullptr) top.read("rewind_step", s.rewind_step);
   top.read("attempt", s.attempt);
   top.read("rewinds", s.rewinds);
   const auto object = [&](const char* key) { return ObjectReader(top.at(key), key, origin, kKind); };
@@ -98,11 +102,12 @@ TrainerState trainer_state_from_json(const std::string& text, const std::string&
   losses.refuse_unknown_keys();
   top.refuse_unknown_keys();
 
-  for (const int64_t count : {s.step, s.seed, s.data.bytes, s.metrics_rows, s.evaluations_since_best,
-                              s.losses.losses, s.losses.skipped, s.attempt, s.rewinds})
-    if (count < 0) throw error(kKind, "{}: {} is negative", origin, count);
-  if (s.evaluated > s.step || s.best_step > s.step)
-    throw error(kKind, "{}: an evaluation after step {}, the last that was made", origin, s.step);
+  for (const int64_t count : {s.step, s.data.bytes, s.metrics_rows, s.evaluations_since_best, s.losses.losses,
+                              s.losses.skipped, s.rewind_step, s.attempt, s.rewinds})
+    if (count < 0 || count > kMost) throw error(kKind, "{}: {} is negative or no count", origin, count);
+  if (s.seed < 0) throw error(kKind, "{}: seed {} is negative", origin, s.seed);
+  if (s.evaluated > s.step || s.best_step > s.step || s.rewind_step > s.step)
+    throw error(kKind, "{}: an evaluation or a rewind after step {}, the last that was made", origin, s.step);
   return s;
 }
 

@@ -32,9 +32,10 @@ struct TrainerState {
   double best = std::numeric_limits<double>::infinity();
   int64_t evaluations_since_best = 0;
 
+  int64_t rewind_step = 0;  // of the checkpoint that a rewind goes back to
   LossHistory losses;
   int64_t attempt = 0;  // rewinds of the whole run; which batches are drawn depends on it
-  int64_t rewinds = 0;  // since a checkpoint was last left behind for good
+  int64_t rewinds = 0;  // since rewind_step last became a later one
 };
 
 std::string to_json(const TrainerState&);

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "model/run_folder.h"
 #include "tests/run_shop.h"
 
 using namespace moe;
@@ -23,6 +24,7 @@ TrainerState some_state() {
   s.evaluated = 10;
   s.evaluation = {1.25, std::nan("")};
   s.losses = {1.0 / 3, 0.1, 12, 1, false};
+  s.rewind_step = 11;
   s.attempt = 2;
   s.rewinds = 1;
   return s;
@@ -120,6 +122,28 @@ TEST_CASE("a run is resumed from inside its own folder, by the name of its check
   CHECK(!fs::exists(shop / "out/previous-1"));
 }
 
+TEST_CASE("a checkpoint whose exchange was cut short is back before a run is resumed", "[run]") {
+  const RunShop shop;
+  REQUIRE(run(shop, shop.training("out", 12)).code == 0);
+  fs::rename(shop / "out/step-00000012", shop / "out/step-00000012.tmp.older");
+  const Result r = run(shop, shop.resuming("out"));
+  CHECK(r.code == 0);
+  CHECK_THAT(r.out, Contains("resume  out/step-00000012, after 12 steps"));
+}
+
+TEST_CASE("a run that is still going on is not resumed", "[run]") {
+  const RunShop shop;
+  REQUIRE(run(shop, shop.training("out", 12)).code == 0);
+  const RunFolder busy(shop / "out");
+  for (const char* from : {"auto", "out", "out/latest"}) {
+    const Result r = run(shop, {"train_moe", "text.txt", "--resume", from});
+    CHECK(r.code == 2);
+    CHECK_THAT(r.err, Contains("another run writes to this folder"));
+    CHECK(r.out.empty());
+  }
+  CHECK(run(shop, {"train_moe", "--resume", "--print-config"}).code == 0);
+}
+
 TEST_CASE("options changed in a resumed run hold for the next one, even if it is killed at once", "[run]") {
   const RunShop shop;
   const Arguments constant{"--schedule", "constant", "--min-learning-rate", "0"};
@@ -168,6 +192,11 @@ TEST_CASE("trainer_state.json comes back as it was, and what it cannot be is ref
   CHECK_THAT(refusal("\"step\": 12", "\"step\": 1.5"), Contains("integer"));
   CHECK_THAT(refusal("\"finite\": false", "\"finite\": 0"), Contains("true or false"));
   CHECK_THAT(refusal("\"mean\": 0", "\"maen\": 0"), Contains("mean"));
+  CHECK_THAT(refusal("\"rewind_step\": 11", "\"rewind_step\": 13"), Contains("after step 12"));
+  CHECK_THAT(refusal("\"attempt\": 2", "\"attempt\": 9223372036854775807"), Contains("no count"));
+  std::string older = text;
+  older.replace(older.find("  \"rewind_step\": 11,\n"), 21, "");
+  CHECK(trainer_state_from_json(older, "state").rewind_step == 12);
   CHECK_THAT(refusal("\"version\": 1", "\"version\": 2"), Contains("version"));
   CHECK_THAT(refusal("\"crc32c\": \"", "\"crc32c\": \"x"), Contains("checksum"));
 }

@@ -51,6 +51,33 @@ Arguments breaking(Arguments more = {}) {
   return all;
 }
 
+// A run that takes most ups and downs of the loss for a divergence.
+TrainConfig nervous() {
+  TrainConfig t = small_training();
+  t.max_iters = 160;
+  t.eval_interval = 10;
+  t.learning_rate = 1e-5;
+  t.spike_zscore = 1.5;
+  t.max_skips = 1;
+  t.max_rewinds = 100;
+  return t;
+}
+
+// Whether what happened in two runs is the same, and so are the files of their last checkpoints.
+void check_same_ends(const fs::path& a, const fs::path& b) {
+  const auto events = [](const fs::path& out) {
+    std::string all;
+    std::ifstream file(out / "divergence.log");
+    for (std::string time, line; file >> time && std::getline(file, line);) all += line + "\n";
+    return all;
+  };
+  CHECK(events(a) == events(b));
+  for (const char* file : kCheckpointFiles) {
+    INFO(file);
+    CHECK((file_text(a / file) == file_text(b / file)));
+  }
+}
+
 TrainConfig ten_steps() {
   TrainConfig t = small_training();
   t.max_iters = 10;
@@ -221,6 +248,38 @@ TEST_CASE("a run that was stopped while steps were skipped rewinds to what was s
   CHECK(second.run.state().rewinds == t.max_rewinds);
 }
 
+TEST_CASE("checkpoints on request and interruptions do not move what a rewind goes back to", "[run]") {
+  const TempFolder folder;
+  TrainConfig t = nervous();
+  RunInMemory whole(folder / "whole", t);
+  whole.run.start({});
+  CHECK(whole.run.run() == 0);
+  REQUIRE(whole.run.state().attempt > 2);
+
+  int asked = 0;
+  const auto every_third = [&] { return ++asked % 3 == 0; };
+  {
+    RunInMemory first(folder / "parts", t, {.save = every_third});
+    first.options.keep = 1;
+    first.run.start({});
+    CHECK(first.run.run() == 0);
+  }
+  check_same_ends(folder / "whole", folder / "parts");
+
+  // And from one interruption to the next.
+  for (int code = 130, starts = 0; code != 0; ++starts) {
+    REQUIRE(starts < 1000);
+    int looks = 0;
+    RunInMemory next(folder / "pieces", t, {.stop = [&] { return ++looks > 40 ? 130 : 0; }});
+    if (starts == 0)
+      next.run.start({});
+    else
+      next.run.continue_from(load_training_point(folder / "pieces"));
+    code = next.run.run();
+  }
+  check_same_ends(folder / "whole", folder / "pieces");
+}
+
 TEST_CASE("an evaluation that is no number is not saved, and no reason to lose patience", "[run]") {
   const RunShop shop;
   const Result r = run(
@@ -281,14 +340,7 @@ TEST_CASE("an observer sees every row, every batch's routing, every checkpoint a
 
 TEST_CASE("a run is told of a rewind, and its rows come anew", "[run]") {
   const TempFolder folder;
-  TrainConfig t = ten_steps();
-  t.max_iters = 160;
-  t.eval_interval = 10;
-  t.learning_rate = 1e-5;
-  t.spike_zscore = 1.5;
-  t.max_skips = 1;
-  t.max_rewinds = 100;
-  RunInMemory r(folder / "out", t);
+  RunInMemory r(folder / "out", nervous());
   std::vector<int64_t> seen;
   int rewinds = 0;
   r.run.attach({.row =
