@@ -26,8 +26,9 @@ void visit(const Tensor& on, Cpu&& cpu, Cuda&& cuda) {
 // MOE_RUN(y, relu_forward, n, x.data<T>(), y.data<T>());
 // Calls kernels::cpu::relu_forward or kernels::cuda::relu_forward according to the device of tensor y, with T
 // the C++ type of y's elements; an operation on integers alone has no use for T, and runs once. On
-// Device::meta nothing runs, not even the arguments: a gradient is asked for before, dx =
-// x.grad().accumulate(), or a plan misses it. A build without CUDA needs no stubs.
+// Device::meta nothing runs, not even the arguments: what takes memory is asked for before, a gradient (dx =
+// x.grad().accumulate()) and a saved value that may be computed again (input = x.value()), or a plan misses
+// it. A build without CUDA needs no stubs.
 #ifdef MOE_WITH_CUDA
 #define MOE_RUN(on, kernel, ...)                                          \
   ::moe::detail::visit(                                                   \

@@ -22,6 +22,8 @@ Var record_grouped_linear(Tape& tape, const Var& x, const Var& weight, const Var
                                       .packed = weight.value().packed()};
   require(!bias.defined() || bias.shape() == Shape{experts, s.out},
           "grouped_linear: bias must be [{}, {}], got {}", experts, s.out, bias.shape());
+  if (bias.grad().same(x.grad()))
+    return record_grouped_linear(tape, x, weight, tape.apart(bias), plan, epilogue, gathered);
   const bool silu = epilogue == Epilogue::silu, relu = epilogue == Epilogue::relu;
   const Tensor y = tape.empty({s.rows, s.out}, x.dtype());
   const Tensor h = silu ? tape.empty(y.shape(), x.dtype()) : Tensor();
@@ -50,11 +52,11 @@ Var record_grouped_linear(Tape& tape, const Var& x, const Var& weight, const Var
         const Tensor rows = gathered_rows();
         const Tensor drows = gathered && x_grad.needed() ? tape.empty({s.rows, s.in}, dy.dtype()) : Tensor();
         const GradSlot::Target dx = x_grad.target(), dweight = weight.grad().target();
-        const Tensor dbias = bias_grad.accumulate();
+        const Tensor dbias = bias_grad.accumulate(), input = x.value();
         const auto gradients = [&]<class T>() {
           return kernels::GroupedGradients<T>{
-              x.value().data<T>(), weight.value().data<T>(), kept.data<T>(), dy.data<T>(),
-              dx.into<T>(),        dweight.into<T>(),        dbias.data<T>()};
+              input.data<T>(), weight.value().data<T>(), kept.data<T>(), dy.data<T>(),
+              dx.into<T>(),    dweight.into<T>(),        dbias.data<T>()};
         };
         MOE_RUN(dy, grouped_linear_backward, s, where(), gradients.template operator()<T>(), rows.data<T>(),
                 dh.data<T>(), drows.data<T>(), dweight.squares);

@@ -96,8 +96,8 @@ void Tape::append(const char* op, std::vector<GradSlot> outputs, std::initialize
 
 Var Tape::apart(const Var& v) {
   Var own = record("apart", v.value(), {v}, [grad = v.grad()](const Tensor& dy) {
-    MOE_RUN(dy, add_backward, dy.numel(), dy.data<T>(), grad.accumulate().data<T>(),
-            static_cast<T*>(nullptr));
+    const Tensor dv = grad.accumulate();
+    MOE_RUN(dy, add_backward, dy.numel(), dy.data<T>(), dv.data<T>(), static_cast<T*>(nullptr));
   });
   own.again_ = v.again_;
   return own;

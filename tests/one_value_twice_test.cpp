@@ -31,6 +31,14 @@ Var constant(const Shape& shape, uint64_t seed) {
   return Var::constant(some(shape, seed).value, "not what is tested");
 }
 
+// One of `experts` for each of kSize tokens.
+Tensor some_experts(int32_t experts) {
+  Tensor expert = Tensor::empty({kSize, 1}, DType::i32);
+  int32_t next = 0;
+  for (int32_t& e : expert.span<int32_t>()) e = next = (5 * next + 3) % experts;
+  return expert;
+}
+
 // The gradient of the sum of squares of operation(a, b).
 void backward(const Operation& operation, const Parameter& a, const Parameter& b) {
   Arena arena(Device::cpu);
@@ -96,12 +104,18 @@ TEST_CASE("an operation that is given one value twice adds both gradients to it"
         row, [&](Tape& t, const Var& a, const Var& b) { return add_layer_norm(t, x, x, a, b, 0, {}).norm; });
   }
   SECTION("add_combine") {
-    Tensor expert = Tensor::empty({kSize, 1}, DType::i32);
-    int32_t next = 0;
-    for (int32_t& e : expert.span<int32_t>()) e = next = (5 * next + 3) % 7;
     const Var gate = constant({kSize, 1}, 11);
     check_twice(square, [&](Tape& t, const Var& a, const Var& b) {
-      return add_combine(t, a, b, gate, dispatch_plan(t, expert, 7), 0, {});
+      return add_combine(t, a, b, gate, dispatch_plan(t, some_experts(7), 7), 0, {});
+    });
+  }
+  SECTION("grouped_linear and gathered_linear, x and bias") {
+    const Var weight = constant({kSize, kSize, kSize}, 13);
+    check_twice(square, [&](Tape& t, const Var& a, const Var& b) {
+      return grouped_linear(t, a, weight, b, dispatch_plan(t, some_experts(kSize), kSize));
+    });
+    check_twice(square, [&](Tape& t, const Var& a, const Var& b) {
+      return gathered_linear(t, a, weight, b, dispatch_plan(t, some_experts(kSize), kSize));
     });
   }
   set_threads(0);

@@ -45,18 +45,24 @@ TEST_CASE("300 steps with 1, 2 and 3 threads end in the same bits, run after run
 
 TEST_CASE("after the first step no tensor memory is allocated, and the plan was exact",
           "[training][memory]") {
-  SmallRun run(busy_config(), small_training());
-  run.trainer.step(0);
-  run.trainer.evaluate(0);
-  const int64_t before = system_allocations();
-  for (int64_t i = 1; i < 20; ++i) {
-    run.trainer.step(i);
-    run.trainer.evaluate(i);
+  for (const auto& [layers, top_k] : {std::pair<int64_t, int64_t>{2, 2}, {1, 1}, {3, 1}, {1, 2}}) {
+    ModelConfig c = busy_config();
+    c.n_layer = layers;
+    c.top_k = top_k;
+    CAPTURE(layers, top_k);
+    SmallRun run(c, small_training());
+    run.trainer.step(0);
+    run.trainer.evaluate(0);
+    const int64_t before = system_allocations();
+    for (int64_t i = 1; i < 20; ++i) {
+      run.trainer.step(i);
+      run.trainer.evaluate(i);
+    }
+    CHECK(system_allocations() == before);
+    CHECK(run.trainer.arena().peak_bytes() == run.plan.activations);
+    CHECK(run.trainer.arena().reserved_bytes() == run.plan.activations);
+    CHECK(run.trainer.arena().bytes_in_use() == 0);
   }
-  CHECK(system_allocations() == before);
-  CHECK(run.trainer.arena().peak_bytes() == run.plan.activations);
-  CHECK(run.trainer.arena().reserved_bytes() == run.plan.activations);
-  CHECK(run.trainer.arena().bytes_in_use() == 0);
 }
 
 TEST_CASE("evaluating or peeking changes nothing", "[training]") {
