@@ -7,6 +7,7 @@
 #include "tests/catch.h"
 #include "tests/run_fixture.h"
 #include "tests/temp_folder.h"
+#include "tests/worse.h"
 
 using namespace moe;
 using namespace moe::test;
@@ -31,14 +32,14 @@ double largest_difference(const Values& a, const Values& b) {
   double most = 0;
   for (size_t i = 0; i < a.size(); ++i)
     for (size_t j = 0; j < a[i].size(); ++j)
-      most = std::max(most, std::abs(static_cast<double>(a[i][j]) - static_cast<double>(b[i][j])));
+      most = worse(most, std::abs(static_cast<double>(a[i][j]) - static_cast<double>(b[i][j])));
   return most;
 }
 
 double largest(const Values& a) {
   double most = 0;
   for (const auto& values : a)
-    for (const float x : values) most = std::max(most, std::abs(static_cast<double>(x)));
+    for (const float x : values) most = worse(most, std::abs(static_cast<double>(x)));
   return most;
 }
 

@@ -11,6 +11,7 @@
 #include "core/parallel.h"
 #include "tests/catch.h"
 #include "tests/same_bits.h"
+#include "tests/worse.h"
 
 namespace moe {
 namespace {
@@ -134,8 +135,8 @@ TEST_CASE("attention with queries of zero returns the running mean of the values
     for (int64_t c = 0; c < p.width(); ++c) {
       double& sum = total[static_cast<size_t>(c)];
       sum += static_cast<double>(x[static_cast<size_t>(t * stride + 2 * p.width() + c)]);
-      worst = std::max(worst, std::abs(static_cast<double>(y[static_cast<size_t>(t * p.width() + c)]) -
-                                       sum / static_cast<double>(t + 1)));
+      worst = test::worse(worst, std::abs(static_cast<double>(y[static_cast<size_t>(t * p.width() + c)]) -
+                                          sum / static_cast<double>(t + 1)));
     }
   CHECK(worst < 1e-5);
 }
@@ -208,7 +209,7 @@ TEST_CASE("attention refuses calls that make no sense", "[attention]") {
   o.batch = 0;
   refuses("must be positive");
   o.dropout = 1;
-  refuses("dropout must lie in [0, 1)");
+  refuses("p must lie in [0, 1)");
   o.queries = 5;
   refuses("queries must be at most 4, got 5");
   o.queries = 1;

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "core/philox.h"
+#include "tests/worse.h"
 
 namespace moe::test {
 namespace {
@@ -151,10 +152,8 @@ template <class T, class U>
 double difference(const std::vector<T>& a, const std::vector<U>& b) {
   if (a.size() != b.size()) return std::numeric_limits<double>::infinity();
   double most = 0;
-  for (size_t i = 0; i < a.size(); ++i) {
-    const double d = std::abs(static_cast<double>(a[i]) - static_cast<double>(b[i]));
-    most = std::max(most, std::isnan(d) ? std::numeric_limits<double>::infinity() : d);
-  }
+  for (size_t i = 0; i < a.size(); ++i)
+    most = worse(most, std::abs(static_cast<double>(a[i]) - static_cast<double>(b[i])));
   return most;
 }
 
