@@ -1,6 +1,7 @@
-// Calls that the dense operations must refuse.
+// What the dense operations must refuse, and how exact their sums are.
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
 #include <limits>
 #include <vector>
@@ -50,6 +51,22 @@ TEST_CASE("ids outside the table and targets outside the logits are refused", "[
                     "embedding: ids[1] must lie in [0, 5), got 7");
   CHECK_THROWS_WITH(cross_entropy(tape, zeros({1, 5}), ids({-3})),
                     "cross_entropy: targets[0] must lie in [0, 5), got -3");
+}
+
+TEST_CASE("the gradients of a bias and of a column of ones are equally exact over many rows", "[dense]") {
+  constexpr int64_t kRows = 1 << 16;
+  constexpr double kExact = kRows * static_cast<double>(0.1f);
+  Arena arena(Device::cpu);
+  Tape tape(arena, Mode::train);
+  const Parameter weight = Parameter::create("weight", {3, 1}, DType::f32),
+                  bias = Parameter::create("bias", {3}, DType::f32);
+  const Tensor x = Tensor::empty({kRows, 1}, DType::f32), dy = Tensor::empty({kRows, 3}, DType::f32);
+  std::ranges::fill(x.span<float>(), 1.0f);
+  std::ranges::fill(dy.span<float>(), 0.1f);
+  const Var y = linear(tape, Var::constant(x, "ones"), Var::parameter(weight), Var::parameter(bias));
+  tape.backward(y, dy);
+  for (const Tensor& gradient : {weight.grad, bias.grad})
+    for (const float d : gradient.span<float>()) CHECK(std::abs(static_cast<double>(d) / kExact - 1) < 2e-5);
 }
 
 TEST_CASE("the dense operations name what does not fit", "[dense]") {

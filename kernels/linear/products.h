@@ -59,8 +59,8 @@ void add_linear_gradients(const LinearShape& s, const T* x, const T* weight, con
                         .squares = squares});
 }
 
-// Columns to a task of what follows.
-inline constexpr int64_t kEpilogueColumns = 128;
+// Columns to a task of what follows, and rows to a chain of additions.
+inline constexpr int64_t kEpilogueColumns = 128, kEpilogueRows = 512;
 
 // The gradient of bias and epilogue, for kEpilogueColumns columns from `begin` on of some rows:
 //   dh = dy where kept > 0, else 0, with relu; dy times the derivative of silu at `kept` with silu;
@@ -70,16 +70,19 @@ template <Epilogue kind, class T>
 void epilogue_gradient(int64_t rows, int64_t out, int64_t begin, const T* kept, const T* dy, T* dh,
                        T* dbias) {
   const int64_t columns = std::min(kEpilogueColumns, out - begin);
-  T sum[kEpilogueColumns] = {};
-  for (int64_t at = begin; at < begin + rows * out; at += out)
+  for (int64_t first = 0; first < rows; first += kEpilogueRows) {
+    const int64_t behind = begin + std::min(first + kEpilogueRows, rows) * out;
+    T sum[kEpilogueColumns] = {};
+    for (int64_t at = begin + first * out; at < behind; at += out)
 #pragma GCC ivdep
-    for (int64_t j = 0; j < columns; ++j) {
-      T g = dy[at + j];
-      if constexpr (kind == Epilogue::relu) dh[at + j] = g = kept[at + j] > T(0) ? g : T(0);
-      if constexpr (kind == Epilogue::silu) dh[at + j] = g = g * Silu::derivative(kept[at + j]);
-      sum[j] += g;
-    }
-  for (int64_t j = 0; dbias && j < columns; ++j) dbias[begin + j] += sum[j];
+      for (int64_t j = 0; j < columns; ++j) {
+        T g = dy[at + j];
+        if constexpr (kind == Epilogue::relu) dh[at + j] = g = kept[at + j] > T(0) ? g : T(0);
+        if constexpr (kind == Epilogue::silu) dh[at + j] = g = g * Silu::derivative(kept[at + j]);
+        sum[j] += g;
+      }
+    for (int64_t j = 0; dbias && j < columns; ++j) dbias[begin + j] += sum[j];
+  }
 }
 
 }  // namespace moe::kernels::cpu
