@@ -1,6 +1,7 @@
 #include "kernels/attention/attention.h"
 
 #include "autograd/dispatch.h"
+#include "autograd/fused.h"
 #include "autograd/ops.h"
 
 namespace moe {
@@ -11,7 +12,6 @@ kernels::AttentionShape attention_shape(const Tape& tape, const Var& qkv, const 
           o.heads);
   require(qkv.shape().rank() == 2 && qkv.size(0) % o.batch == 0 && qkv.size(1) % (3 * o.heads) == 0,
           "attention: qkv must be [{}*T, 3*{}*D], got {}", o.batch, o.heads, qkv.shape());
-  require(o.dropout >= 0 && o.dropout < 1, "attention: dropout must lie in [0, 1), got {}", o.dropout);
   const bool training = tape.mode() == Mode::train;
   require(!training || (!o.cache.defined() && o.past == 0 && o.queries == 0),
           "attention: cache, past and queries are for inference");
@@ -25,7 +25,7 @@ kernels::AttentionShape attention_shape(const Tape& tape, const Var& qkv, const 
   s.queries = o.queries > 0 ? o.queries : s.tokens;
   s.scale = o.scale;
   s.rng = o.rng;
-  if (training) s.drop = kernels::DropRule(o.dropout);
+  s.drop = detail::drop_rule(tape, "attention", o.dropout);
   require(s.queries <= s.tokens, "attention: queries must be at most {}, got {}", s.tokens, o.queries);
   if (o.cache.defined()) {
     s.capacity = o.cache.shape().rank() == 3 ? o.cache.size(1) : 0;

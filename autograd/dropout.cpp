@@ -1,14 +1,14 @@
 #include "kernels/dropout/dropout.h"
 
 #include "autograd/dispatch.h"
+#include "autograd/fused.h"
 #include "autograd/ops.h"
 
 namespace moe {
 
 Var dropout(Tape& tape, const Var& x, double p, const RngAddress& rng) {
-  require(p >= 0 && p < 1, "dropout: p must lie in [0, 1), got {}", p);
-  if (tape.mode() == Mode::infer || p == 0) return x;
-  const kernels::DropRule rule(p);
+  const kernels::DropRule rule = detail::drop_rule(tape, "dropout", p);
+  if (!rule.drops()) return x;
   const int64_t n = x.value().numel();
   const Tensor y = tape.empty(x.shape(), x.dtype());
   MOE_RUN(y, dropout_forward, n, rule, rng, x.value().data<T>(), y.data<T>());

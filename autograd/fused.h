@@ -1,5 +1,5 @@
 #pragma once
-// What fused operations share.
+// What operations share.
 
 #include "autograd/tape.h"
 #include "kernels/drop_rule.h"
