@@ -4,6 +4,7 @@
 // Results never depend on the number of threads: work is cut into tasks by its size alone, every task owns
 // its outputs, and sums over tasks are added up in task order by the caller.
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <type_traits>
@@ -36,6 +37,11 @@ void parallel_for(int64_t tasks, Task&& task) {
   using Object = std::remove_reference_t<Task>;
   detail::run_tasks(tasks, {const_cast<void*>(static_cast<const void*>(&task)),
                             [](void* object, int64_t i) { (*static_cast<Object*>(object))(i); }});
+}
+
+// A grain for the following: so many items of `width` elements that a task has about `elements`.
+inline int64_t items_per_task(int64_t elements, int64_t width) {
+  return std::max<int64_t>(1, elements / std::max<int64_t>(1, width));
 }
 
 // Cuts [0, items) into ranges of `grain` items and calls body(begin, end) for each.

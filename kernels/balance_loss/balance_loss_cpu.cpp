@@ -13,7 +13,7 @@ template <class T>
 void balance_loss_forward(BalanceShape s, const T* logits, const int32_t* expert, T* loss, T* share) {
   const int64_t E = s.experts, k = s.topk;
   const auto sums =
-      block_sums(s.tokens, tokens_per_task(E), 2 * E, [=](int64_t begin, int64_t end, double* mine) {
+      block_sums(s.tokens, tokens_per_block(E), 2 * E, [=](int64_t begin, int64_t end, double* mine) {
         T* p = thread_scratch<T>(E);
         for (int64_t n = begin; n < end; ++n) {
           softmax_row(logits + n * E, E, p);

@@ -14,7 +14,7 @@ namespace moe::kernels::cpu {
 namespace {
 
 int64_t tokens_per_task(const CombineShape& s) {
-  return std::max<int64_t>(1, 4096 / std::max<int64_t>(1, s.dim * s.topk));
+  return items_per_task(4096, s.dim * s.topk);
 }
 
 // What dropout makes of a row of `rows`, of a row's gradient.

@@ -11,7 +11,7 @@ namespace moe::kernels::cpu {
 namespace {
 
 int64_t rows_per_task(const CrossEntropyShape& s) {
-  return std::max<int64_t>(1, 4096 / std::max<int64_t>(1, s.symbols));
+  return items_per_task(4096, s.symbols);
 }
 
 }  // namespace

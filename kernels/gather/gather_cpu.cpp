@@ -9,7 +9,7 @@ namespace moe::kernels::cpu {
 namespace {
 
 int64_t rows_per_task(int64_t dim) {
-  return std::max<int64_t>(1, 4096 / std::max<int64_t>(1, dim));
+  return items_per_task(4096, dim);
 }
 
 }  // namespace

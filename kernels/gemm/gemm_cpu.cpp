@@ -86,18 +86,19 @@ template <class T>
 void gemm(std::span<const Gemm<T>> problems, const InstructionSet& set) {
   int64_t tasks = 0, work = 0;
   thread_local std::vector<double> memory;
-  std::vector<Cut<T>> cuts;
-  cuts.reserve(problems.size());
+  thread_local std::vector<Cut<T>> memory_of_cuts;
+  memory_of_cuts.clear();
   for (const Gemm<T>& p : problems) {
     const Cut<T> cut(p, tasks);
     if (cut.tasks() == 0) continue;
-    cuts.push_back(cut);
+    memory_of_cuts.push_back(cut);
     tasks += cut.tasks();
     work += std::max(p.m, kRowsPerFetch) * p.n * p.k;
   }
   memory.resize(static_cast<size_t>(tasks));
   double* const squares = memory.data();
-  const auto run = [&cuts, &set, squares](int64_t task) {
+  const std::span<const Cut<T>> cuts = memory_of_cuts;  // this thread's, for all that compute
+  const auto run = [cuts, &set, squares](int64_t task) {
     const auto behind = std::upper_bound(cuts.begin(), cuts.end(), task,
                                          [](int64_t t, const Cut<T>& cut) { return t < cut.first_task; });
     const Part<T> part = std::prev(behind)->part(task, squares);

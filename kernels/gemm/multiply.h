@@ -1,7 +1,7 @@
 #pragma once
 // The computation of a part of a product, for sources that are compiled for one instruction set each. All of
 // it has internal linkage: of an inline function the linker would keep one copy, perhaps one that this
-// processor cannot run.
+// processor cannot run. Those that remain without optimisation handle integers alone.
 //
 // B is packed in slivers of a tile's width, which stay in the second-level cache, and each of them meets all
 // rows of A in tiles of registers (micro_kernel.h), kBlock steps of k at a time. A is read where it lies.
@@ -103,7 +103,8 @@ void multiply(const Part<T>& part, T* memory) {
   double total = 0, squares[RegisterTile<T>::kColumns];
   for (int64_t j = part.j0; j < part.j1; j += RegisterTile<T>::kColumns) {
     const Sliver<T> sliver(part, j, memory);
-    if (part.squares) std::ranges::fill(squares, 0.0);
+    if (part.squares)
+      for (double& sum : squares) sum = 0;
     int64_t l = 0;
     do {  // at least once: k = 0 writes bias and C
       const int64_t k = std::min(kBlock, p.k - l);

@@ -54,7 +54,7 @@ template <class T>
 void load_loss_forward(GatingShape s, const T* logits, const RouterNoise<T>& noise, T* loss, T* slope) {
   const int64_t E = s.experts;
   const auto load =
-      block_sums(s.tokens, tokens_per_task(E), E, [&](int64_t begin, int64_t end, double* sums) {
+      block_sums(s.tokens, tokens_per_block(E), E, [&](int64_t begin, int64_t end, double* sums) {
         if (!noise.recorded) draw_normals(noise.rng, begin * E, end * E, noise.drawn);
         for (int64_t n = begin; n < end; ++n) {
           if (s.topk == E) {

@@ -7,14 +7,20 @@
 #include <cstdint>
 #include <limits>
 
+#include "core/parallel.h"
 #include "core/philox.h"
 #include "kernels/pointwise/pointwise.h"
 
 namespace moe::kernels::cpu {
 
-// Tokens a task when each has `width` numbers.
-inline int64_t tokens_per_task(int64_t width) {
-  return std::max<int64_t>(1, 512 / std::max<int64_t>(1, width));
+// Tokens a task.
+inline int64_t tokens_per_task(int64_t experts) {
+  return items_per_task(512, experts);
+}
+
+// Tokens a block of sums over tokens, one for each expert: the sums take no more memory than the rows.
+inline int64_t tokens_per_block(int64_t experts) {
+  return std::max(tokens_per_task(experts), experts);
 }
 
 // normal[i] = standard normal i of the stream, i in [begin, end). A block of the cipher holds four of them.

@@ -2,8 +2,8 @@
 // What a training step sums up and decides besides its arithmetic, in memory of the device that computes it:
 // so the host need not wait for a step to know whether it may be made.
 //
-//   step_seeds     a seed for each pass of the step: seed[0] = inputs.seed,
-//                  seed[p] = random_u64({inputs.seed, inputs.step, stream}, p)
+//   step_seeds     seed and step for the draws of each pass: moments[0] = inputs.moment, of the others
+//                  moments[p] = {random_u64({moment.seed, moment.step, stream}, p), moment.step}
 //   note_pass      adds up, over the passes, the losses and for every layer and expert
 //                  assigned[l,e] += count[e]    kept[l,e] += offsets[e+1] - offsets[e]    of layer l's plan
 //   finish_step    the outcome of the step from these sums and the gradient's norm: means, loads, whether the
