@@ -5,6 +5,8 @@
 // column are added up in a fixed tree. Many rows are first cut into runs, one block each, whose sums are then
 // the rows of a second launch. How the rows are cut depends on their number alone.
 
+#include <algorithm>
+
 #include "core/device.h"
 #include "kernels/grid.cuh"
 #include "kernels/scratch.cuh"
@@ -13,18 +15,24 @@
 namespace moe::kernels::cuda {
 
 inline constexpr int kSumColumns = 32, kSumThreads = 256;
-inline constexpr int64_t kSumRun = 4096;  // rows a block
+inline constexpr int64_t kSumRun = 4096;  // rows a block, or more of very many; and the most runs
+
+// Rows a run when there are to be at most kSumRun of them.
+inline int64_t longest_run(int64_t rows, int64_t least) {
+  return std::max(least, (rows + kSumRun - 1) / kSumRun);
+}
 
 // value(n, c, left, v): v[0..3] of row n, columns c .. c+3, of which `left` exist; others get 0.
-// out [runs, C] with run = blockIdx.y: added to when `accumulate`, else written.
+// out [runs, C], where block y sums the `run` rows of run y: added to when `accumulate`, else written.
 template <class Value>
 __global__ void __launch_bounds__(kSumThreads)
-    column_sums_kernel(int64_t rows, int64_t dim, Value value, bool vectors, bool accumulate, float* out) {
+    column_sums_kernel(int64_t rows, int64_t run, int64_t dim, Value value, bool vectors, bool accumulate,
+                       float* out) {
   constexpr int kLanes = kSumColumns / 4, kRows = kSumThreads / kLanes, kWarps = kSumThreads / kWarp;
   SHARED(partial, float[kWarps][kSumColumns]);
   const int lane = threadIdx.x % kLanes, first = threadIdx.x / kLanes, warp = threadIdx.x / kWarp;
   const int64_t c = static_cast<int64_t>(blockIdx.x) * kSumColumns + 4 * lane;
-  const int64_t begin = blockIdx.y * kSumRun, end = begin + kSumRun < rows ? begin + kSumRun : rows;
+  const int64_t begin = blockIdx.y * run, end = begin + run < rows ? begin + run : rows;
 
   float sum[4] = {0, 0, 0, 0};
   for (int64_t n = begin + first; n < end; n += kRows) {
@@ -72,15 +80,16 @@ void add_column_sums(int64_t rows, int64_t dim, Value value, float* out, Stream 
   const unsigned columns = blocks_for(dim, kSumColumns);
   const bool vectors = in_vectors(dim, out);
   if (rows <= kSumRun) {
-    gpu::launch<column_sums_kernel<Value>>({dim3(columns, rows > 0), kSumThreads, 0, stream}, rows, dim,
-                                           value, vectors, true, out);
+    gpu::launch<column_sums_kernel<Value>>({dim3(columns, rows > 0), kSumThreads, 0, stream}, rows, kSumRun,
+                                           dim, value, vectors, true, out);
     return;
   }
-  const unsigned runs = blocks_for(rows, kSumRun);
+  const int64_t run = longest_run(rows, kSumRun);
+  const unsigned runs = blocks_for(rows, run);
   float* const partial = scratch<float>(runs * dim, stream);
-  gpu::launch<column_sums_kernel<Value>>({dim3(columns, runs), kSumThreads, 0, stream}, rows, dim, value,
+  gpu::launch<column_sums_kernel<Value>>({dim3(columns, runs), kSumThreads, 0, stream}, rows, run, dim, value,
                                          in_vectors(dim), false, partial);
-  gpu::launch<column_sums_kernel<RowsOf>>({columns, kSumThreads, 0, stream}, int64_t{runs}, dim,
+  gpu::launch<column_sums_kernel<RowsOf>>({columns, kSumThreads, 0, stream}, int64_t{runs}, kSumRun, dim,
                                           rows_of(partial, dim), vectors, true, out);
 }
 

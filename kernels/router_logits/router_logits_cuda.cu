@@ -19,7 +19,7 @@ namespace {
 
 using Tile = Fp32Tile<32>;
 using Shape = Tile::Shape;
-constexpr int kTokenRun = 1024;  // tokens a block of dweight walks through
+constexpr int64_t kTokenRun = 1024;  // tokens a block of dweight walks through, or more of very many
 
 struct Forward {
   RouterLogitsShape s;
@@ -60,6 +60,7 @@ struct Backward {
   RouterWeights<float> w;
   RouterGradients<float> g;
   unsigned row_tiles, in_tiles, out_tiles, runs;
+  int64_t run;                           // tokens a run
   float *partial_weight, *partial_bias;  // [count, runs, E, C] and [count, runs, E] with several runs
 
   MOE_HOST_DEVICE unsigned of_rows() const { return g.dx ? row_tiles * in_tiles : 0; }  // blocks for dx
@@ -99,9 +100,9 @@ __device__ void weight_gradient(const Backward& b, unsigned block, Tile::Memory&
   float* const dbias =
       add ? (second ? b.g.dbias[1] : b.g.dbias[0]) : b.partial_bias + int64_t{of} * s.experts;
   const int64_t k = static_cast<int64_t>(tile % b.in_tiles) * Tile::kSide,
-                e = static_cast<int64_t>(tile / b.in_tiles) * Tile::kSide, first = int64_t{run} * kTokenRun;
+                e = static_cast<int64_t>(tile / b.in_tiles) * Tile::kSide, first = int64_t{run} * b.run;
   const int height = at_most<Tile::kSide>(s.experts - e), columns = at_most<Tile::kSide>(s.dim - k),
-            tokens = at_most<kTokenRun>(s.tokens - first);
+            tokens = static_cast<int>(s.tokens - first < b.run ? s.tokens - first : b.run);
   float c[Tile::kOwnRows][4] = {}, bias_sum[4] = {};
   multiply_tiles<Tile>(
       InnerDownColumns<Shape>(dlogits + first * s.experts + e, s.experts, height, tokens, b.vectors_out),
@@ -148,6 +149,8 @@ void router_logits_forward(RouterLogitsShape s, const float* x, const RouterWeig
 
 void router_logits_backward(RouterLogitsShape s, const float* x, const RouterWeights<float>& w,
                             const RouterGradients<float>& g, Stream stream) {
+  // So few runs that column_sums.cuh adds them up in one launch, without scratch of its own.
+  const int64_t run = longest_run(s.tokens, kTokenRun);
   Backward b{s,
              in_vectors(s.dim, x, w.weight[0], w.weight[1], g.dx, g.dweight[0], g.dweight[1]),
              in_vectors(s.experts, g.dlogits[0], g.dlogits[1]),
@@ -157,7 +160,8 @@ void router_logits_backward(RouterLogitsShape s, const float* x, const RouterWei
              blocks_for(s.tokens, Tile::kSide),
              blocks_for(s.dim, Tile::kSide),
              blocks_for(s.experts, Tile::kSide),
-             blocks_for(s.tokens, kTokenRun),
+             blocks_for(s.tokens, run),
+             run,
              nullptr,
              nullptr};
   const auto count = static_cast<unsigned>(s.count);
