@@ -9,8 +9,9 @@ namespace moe::cuda {
 
 // Throws ErrorKind::runtime: "cuda: cannot copy memory: invalid argument".
 inline void check(cudaError_t status, const char* what) {
-  if (status != cudaSuccess)
-    throw error(ErrorKind::runtime, "cuda: {}: {}", what, cudaGetErrorString(status));
+  if (status == cudaSuccess) return;
+  cudaGetLastError();  // the runtime would report it again
+  throw error(ErrorKind::runtime, "cuda: {}: {}", what, cudaGetErrorString(status));
 }
 
 }  // namespace moe::cuda

@@ -72,8 +72,7 @@ void launch(void (*)(P...), const LaunchConfig& c, std::type_identity_t<P>... ar
 }  // namespace detail
 
 // Runs kernel(args...) on the stream, with as much dynamic shared memory as the GPU can give to a block. A
-// grid without blocks launches nothing. Throws ErrorKind::resource naming the kernel when CUDA refuses the
-// launch.
+// grid without blocks launches nothing. Throws what launch_failed throws when CUDA refuses the launch.
 template <auto kernel, class... Args>
 void launch(const LaunchConfig& config, Args&&... args) {
   detail::launch<kernel>(kernel, config, static_cast<Args&&>(args)...);

@@ -359,7 +359,7 @@ TEST_CASE("launches that no GPU would take throw and name the kernel", "[simt][f
     try {
       gpu::launch<dynamic_shared_kernel>(config, y.data());
     } catch (const Error& e) {
-      thrown = e.kind() == ErrorKind::resource &&
+      thrown = e.kind() == ErrorKind::runtime &&
                std::string(e.what()) == "dynamic_shared_kernel: invalid configuration argument";
     }
     return thrown && found(FaultKind::launch);
