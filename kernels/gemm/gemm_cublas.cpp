@@ -46,7 +46,8 @@ const Cublas& cublas() {
   return loaded;
 }
 
-// cuBLAS would take memory of its own for each stream that it meets, even while a graph is captured.
+// cuBLAS would take memory of its own for each stream that it meets, even while a graph is captured. Working
+// memory of the stream is used by one product at a time, and outlives the graphs that know it.
 constexpr int64_t kWorkspaceBytes = int64_t{32} << 20;  // what NVIDIA advises for its largest GPUs
 
 void check(cublasStatus_t status, const char* what) {
@@ -57,19 +58,15 @@ void check(cublasStatus_t status, const char* what) {
 // One for each thread of the host, kept until the thread ends.
 class Handle {
  public:
-  Handle() : workspace_(moe::cuda::allocate(kWorkspaceBytes)) {
-    check(cublas().create(&handle_), "cannot start");
-  }
-  ~Handle() {
-    cublas().destroy(handle_);
-    moe::cuda::release(workspace_);
-  }
+  Handle() { check(cublas().create(&handle_), "cannot start"); }
+  ~Handle() { cublas().destroy(handle_); }
   Handle(const Handle&) = delete;
   Handle& operator=(const Handle&) = delete;
 
   cublasHandle_t on(Stream stream) {
     check(cublas().set_stream(handle_, stream), "cannot use the stream");
-    check(cublas().set_workspace(handle_, workspace_, kWorkspaceBytes), "cannot use the workspace");
+    check(cublas().set_workspace(handle_, moe::cuda::scratch(kWorkspaceBytes, stream), kWorkspaceBytes),
+          "cannot use the workspace");
     check(cublas().set_math_mode(handle_, moe::cuda::usable_precision() == Precision::fp32
                                               ? CUBLAS_DEFAULT_MATH
                                               : CUBLAS_TF32_TENSOR_OP_MATH),
@@ -78,7 +75,6 @@ class Handle {
   }
 
  private:
-  void* workspace_;
   cublasHandle_t handle_ = nullptr;
 };
 
