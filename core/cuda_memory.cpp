@@ -113,10 +113,11 @@ int64_t available_memory() {
 
 Precision usable_precision() {
   static const bool tensor_cores = [] {
-    int device = 0, major = 0;
+    int device = 0, major = 0, minor = 0;
     check(cudaGetDevice(&device), "no device");
     check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "unknown device");
-    return major >= 8;
+    check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "unknown device");
+    return 10 * major + minor >= MOE_TENSOR_CORES_FROM;
   }();
   return tensor_cores ? current_precision() : Precision::fp32;
 }

@@ -39,7 +39,8 @@ std::string device_name();
 // Bytes that could be allocated.
 int64_t available_memory();
 
-// current_precision() where the GPU has tensor cores for it, else fp32.
+// current_precision() where the GPU has tensor cores for it and this build has code for them (the
+// instructions in kernels/mma.h are compiled for sm_80 and later), else fp32.
 Precision usable_precision();
 
 // Throws ErrorKind::usage. For CUDA sources, whose compiler does not take core/error.h.
