@@ -71,8 +71,10 @@ __device__ inline unsigned to_tf32(float x) {
 
 // Two elements of a register: the nearest numbers in bf16, ties to even.
 __device__ inline unsigned bf16_pair(float low, float high) {
-  return __bfloat16_as_ushort(__float2bfloat16_rn(low)) |
-         static_cast<unsigned>(__bfloat16_as_ushort(__float2bfloat16_rn(high))) << 16;
+  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
+  unsigned bits;
+  memcpy(&bits, &pair, sizeof bits);
+  return bits;
 }
 
 // Four 8x8 matrices of 16-bit elements from shared memory: lane l names row l % 8 of matrix l / 8, 16 aligned
