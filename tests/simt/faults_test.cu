@@ -1,9 +1,5 @@
-// Does the executor find what it promises to find? Each kernel is there twice, with a fault and, as `right`,
-// without.
+// Does the executor find what it promises to find? Races have a file of their own.
 
-#include <cooperative_groups.h>
-
-#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -11,8 +7,7 @@
 #include "kernels/gpu.h"
 #include "kernels/mma.h"
 #include "tests/catch.h"
-#include "tests/simt/executor/fault.h"
-#include "tests/simt/kernel_run.h"
+#include "tests/simt/find_faults.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
@@ -20,103 +15,6 @@
 
 namespace moe::test {
 namespace {
-
-using simt::FaultKind;
-
-// Takes all faults: whether one is of this kind. One mistake may show as several.
-bool found(FaultKind kind) {
-  const std::vector<simt::Fault> faults = simt::take_faults();
-  return std::ranges::any_of(faults, [&](const simt::Fault& f) { return f.kind == kind; });
-}
-
-// Runs both forms over x = 0, 1, .. and y, both of 64 elements: the faulty one must be found, the right one
-// has none.
-template <auto faulty, auto right>
-void check_finds(FaultKind kind, const gpu::LaunchConfig& config) {
-  Buffer<int> x(64), y(64);
-  for (int i = 0; i < 64; ++i) x[i] = y[i] = i;
-  run<right>(config, x.data(), y.data());
-  CHECK(simt::take_faults().empty());
-  run<faulty>(config, x.data(), y.data());
-  CHECK(found(kind));
-}
-
-#define CHECK_FINDS(kind, kernel, ...) check_finds<kernel<false>, kernel<true>>(kind, {__VA_ARGS__})
-
-// --- races ---
-
-template <bool right>
-__global__ void read_after_write_kernel(const int* x, int* y) {
-  SHARED(tile, int[64]);
-  tile[threadIdx.x] = x[threadIdx.x];
-  if (right) __syncthreads();
-  y[threadIdx.x] = tile[63 - threadIdx.x];
-}
-
-template <bool right>
-__global__ void write_after_read_kernel(const int* x, int* y) {
-  SHARED(tile, int[1]);
-  for (int i = 0; i < 3; ++i) {
-    if (threadIdx.x == 0) tile[0] = x[i];
-    __syncthreads();
-    y[threadIdx.x] = tile[0];
-    if (right) __syncthreads();
-  }
-}
-
-template <bool right>
-__global__ void lost_update_kernel(const int*, int* y) {
-  if (right)
-    atomicAdd(y, 1);
-  else
-    *y += 1;
-}
-
-template <bool right>
-__global__ void same_value_kernel(const int* x, int* y) {
-  if (!right || threadIdx.x == 0) y[0] = x[0];
-}
-
-template <bool right>
-__global__ void syncwarp_kernel(const int* x, int* y) {
-  SHARED(tile, int[32]);
-  tile[threadIdx.x] = x[threadIdx.x];
-  const int other = __shfl_xor_sync(~0u, x[threadIdx.x], 1);  // which orders nothing
-  if (right) __syncwarp();
-  y[threadIdx.x] = tile[threadIdx.x ^ 1] + other;
-}
-
-// Half a warp waits for itself, and reads what the other half wrote.
-template <bool right>
-__global__ void half_syncwarp_kernel(const int* x, int* y) {
-  SHARED(tile, int[32]);
-  tile[threadIdx.x] = x[threadIdx.x];
-  __syncwarp(threadIdx.x < 16 ? 0xFFFFu : 0xFFFF0000u);
-  y[threadIdx.x] = tile[right ? threadIdx.x ^ 1 : threadIdx.x ^ 16];
-}
-
-template <bool right>
-__global__ void tile_sync_kernel(const int* x, int* y) {
-  SHARED(values, int[32]);
-  const auto tile = cooperative_groups::tiled_partition<16>(cooperative_groups::this_thread_block());
-  values[threadIdx.x] = x[threadIdx.x];
-  const int other = tile.shfl_xor(x[threadIdx.x], 1);  // which orders nothing
-  if (right) tile.sync();
-  y[threadIdx.x] = values[threadIdx.x ^ 1] + other;
-}
-
-template <bool right>
-__global__ void between_blocks_kernel(const int*, int* y) {
-  y[blockIdx.x] = 1;
-  y[32 + blockIdx.x] = y[right ? blockIdx.x : 0];
-}
-
-template <bool right>
-__global__ void neighbour_bytes_kernel(const int*, int* y) {
-  auto* const halves = reinterpret_cast<unsigned short*>(y);
-  halves[threadIdx.x] = 1;
-  if (!right && threadIdx.x == 7) halves[6] = 2;
-}
 
 // --- bounds ---
 
@@ -154,6 +52,26 @@ __global__ void pair_kernel(int offset, const int* x, int2* y) {
 
 __global__ void copy_kernel(const int* x, int* y) {
   *y = *x;
+}
+
+constexpr int kTable[] = {2, 3, 5, 7};
+int g_of_the_host = 7;
+
+__global__ void table_kernel(int* y) {
+  y[threadIdx.x] = kTable[threadIdx.x];
+}
+
+// Through a pointer: g++ tells nobody of reads of what it knows to be constant.
+__global__ void read_through_kernel(const int* x, int* y) {
+  y[threadIdx.x] = x[threadIdx.x];
+}
+
+__global__ void write_to_host_kernel(int value) {
+  g_of_the_host = value;
+}
+
+__global__ void read_of_host_kernel(int* y) {
+  *y = g_of_the_host;
 }
 
 // --- memory that nothing has written ---
@@ -229,33 +147,6 @@ __global__ void dynamic_shared_kernel(int* y) {
 
 }  // namespace
 
-TEST_CASE("races are found, ordered accesses are none", "[simt][faults]") {
-  if (!simt::watch::on()) return;  // in the other program
-  CHECK_FINDS(FaultKind::race, read_after_write_kernel, 1, 64);
-  CHECK_FINDS(FaultKind::race, write_after_read_kernel, 1, 64);
-  CHECK_FINDS(FaultKind::race, lost_update_kernel, 4, 64);
-  CHECK_FINDS(FaultKind::race, same_value_kernel, 1, 64);
-  CHECK_FINDS(FaultKind::race, syncwarp_kernel, 1, 32);
-  CHECK_FINDS(FaultKind::race, half_syncwarp_kernel, 1, 32);
-  CHECK_FINDS(FaultKind::race, tile_sync_kernel, 1, 32);
-  CHECK_FINDS(FaultKind::race, between_blocks_kernel, 8, 1);
-  CHECK_FINDS(FaultKind::race, neighbour_bytes_kernel, 1, 8);
-}
-
-TEST_CASE("a race's report names kernel, places and threads", "[simt][faults]") {
-  if (!simt::watch::on()) return;
-  Buffer<int> x(64), y(64);
-  run<read_after_write_kernel<false>>({1, 64}, x.data(), y.data());
-  const std::vector<simt::Fault> faults = simt::take_faults();
-  const auto race = std::ranges::find(faults, FaultKind::race, &simt::Fault::kind);
-  REQUIRE(race != faults.end());
-  const std::string& message = race->message;
-  INFO(message);
-  CHECK(message.find("read_after_write_kernel<false>, block (0,0,0), thread (") == 0);
-  CHECK(message.find("shared memory, are not ordered: block 0 thread ") != std::string::npos);
-  CHECK(message.find("write at ") != std::string::npos);
-}
-
 TEST_CASE("accesses outside are found where the kernel is watched", "[simt][faults]") {
   if (!simt::watch::on()) return;
   CHECK_FINDS(FaultKind::bounds, global_read_kernel, 1, 64);
@@ -263,6 +154,20 @@ TEST_CASE("accesses outside are found where the kernel is watched", "[simt][faul
   int host = 7;
   Buffer<int> y(1);
   run<copy_kernel>({1, 1}, &host, y.data());
+  CHECK(found(FaultKind::bounds));
+}
+
+TEST_CASE("kernels read the program's constants, and neither read nor write the host's variables",
+          "[simt][faults]") {
+  if (!simt::watch::on()) return;
+  Buffer<int> y(4);
+  run<table_kernel>({1, 4}, y.data());
+  run<read_through_kernel>({1, 4}, kTable, y.data());
+  CHECK(y[3] == 7);
+  CHECK(simt::take_faults().empty());
+  run<write_to_host_kernel>({1, 1}, 8);
+  CHECK(found(FaultKind::bounds));
+  run<read_of_host_kernel>({1, 1}, y.data());
   CHECK(found(FaultKind::bounds));
 }
 

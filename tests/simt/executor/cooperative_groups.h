@@ -12,7 +12,9 @@ namespace cooperative_groups {
 class thread_block {
  public:
   static void sync(const simt::Location& at = simt::Location::current()) { __syncthreads(at); }
-  static unsigned thread_rank() { return static_cast<unsigned>(simt::Block::current()->thread()); }
+  static unsigned thread_rank() {
+    return (threadIdx.z * blockDim.y + threadIdx.y) * blockDim.x + threadIdx.x;
+  }
   static unsigned num_threads() { return blockDim.x * blockDim.y * blockDim.z; }
   static unsigned size() { return num_threads(); }
   static dim3 group_index() { return blockIdx; }

@@ -9,8 +9,8 @@
 #include "race.h"
 #include "traffic.h"
 
-// The program's own image, from its code to its variables: set by the linker.
-extern "C" const char __executable_start, _end;
+// The program's own image: its code and constants, which end where its variables begin. Set by the linker.
+extern "C" const char __executable_start, __data_start;
 
 namespace simt::watch {
 namespace {
@@ -20,6 +20,17 @@ Range g_last;  // the allocation of the last access
 
 bool inside(const Range& r, const void* p) {
   return p >= r.begin && p < r.end;
+}
+
+// Whether p lies where a kernel may read and nothing may write: among the program's constants or the kernel's
+// arguments, or in a built-in variable.
+bool is_constant(const void* p, const Block& block) {
+  if (p >= &__executable_start && p < &__data_start) return true;
+  if (inside(block.grid().arguments, p)) return true;
+  const auto in = [p](const auto& variable) {
+    return p >= static_cast<const void*>(&variable) && p < static_cast<const void*>(&variable + 1);
+  };
+  return in(threadIdx) || in(blockIdx) || in(blockDim) || in(gridDim);
 }
 
 void report_bounds(size_t bytes, Access access, const void* code, const char* why) {
@@ -72,8 +83,7 @@ void access_for_thread(const void* p, size_t bytes, Access access, const void* c
   }
   if (!inside(g_last, p)) g_last = device_memory::find(p);
   if (!g_last.begin) {
-    const bool constant = (p >= &__executable_start && p < &_end) || inside(block->grid().arguments, p);
-    if (constant) return;
+    if (access == Access::read && is_constant(p, *block)) return;
     return report_bounds(bytes, access, code, "is no access to device memory");
   }
   if (static_cast<const std::byte*>(p) + bytes > g_last.end)
