@@ -73,6 +73,37 @@ __global__ void tile_sync_kernel(const int* x, int* y) {
   y[threadIdx.x] = values[threadIdx.x ^ 1] + other;
 }
 
+// Three lanes read, and the last two wait for each other before one of them writes.
+template <bool right>
+__global__ void lanes_read_kernel(const int*, int* y) {
+  y[1 + threadIdx.x] = y[0];
+  if (right)
+    __syncwarp();
+  else if (threadIdx.x)
+    __syncwarp(6u);
+  if (threadIdx.x == 1) y[0] = 2;
+}
+
+// The first two lanes read, wait for each other and read again with the others, and the last two wait for
+// each other before one of them writes.
+template <bool right>
+__global__ void lanes_read_twice_kernel(const int*, int* y) {
+  int sum = y[0];
+  if (threadIdx.x < 2) __syncwarp(3u);
+  sum += y[0];
+  __syncwarp(right ? 15u : threadIdx.x < 2 ? 3u : 12u);
+  if (threadIdx.x == 2) y[0] = 2;
+  y[1 + threadIdx.x] = sum;
+}
+
+// Blocks read, the last one with two warps that wait for each other before one of them writes.
+template <bool right>
+__global__ void blocks_read_kernel(const int*, int* y) {
+  if (threadIdx.x % 32 == 0) y[2 + 2 * blockIdx.x + threadIdx.x / 32] = y[0];
+  __syncthreads();
+  if (!right && blockIdx.x + 1 == gridDim.x && threadIdx.x == 32) y[0] = 1;
+}
+
 template <bool right>
 __global__ void between_blocks_kernel(const int*, int* y) {
   y[blockIdx.x] = 1;
@@ -97,6 +128,9 @@ TEST_CASE("races are found, ordered accesses are none", "[simt][faults]") {
   CHECK_FINDS(FaultKind::race, syncwarp_kernel, 1, 32);
   CHECK_FINDS(FaultKind::race, half_syncwarp_kernel, 1, 32);
   CHECK_FINDS(FaultKind::race, tile_sync_kernel, 1, 32);
+  CHECK_FINDS(FaultKind::race, lanes_read_kernel, 1, 3);
+  CHECK_FINDS(FaultKind::race, lanes_read_twice_kernel, 1, 4);
+  CHECK_FINDS(FaultKind::race, blocks_read_kernel, 2, 64);
   CHECK_FINDS(FaultKind::race, between_blocks_kernel, 8, 1);
   CHECK_FINDS(FaultKind::race, neighbour_bytes_kernel, 1, 8);
 }

@@ -25,6 +25,10 @@ __global__ void sum_kernel(const int* a, const int* b, int* y) {
   *y = *a + *b;
 }
 
+__global__ void spread_kernel(const int* x, int* y) {
+  y[blockIdx.x * blockDim.x + threadIdx.x] = *x;
+}
+
 class Stream {
  public:
   explicit Stream(unsigned flags = cudaStreamNonBlocking) { cudaStreamCreateWithFlags(&stream_, flags); }
@@ -163,6 +167,25 @@ TEST_CASE("streams that share memory without an event are a race", "[simt][strea
   cudaMemcpyAsync(&host, y.data(), sizeof host, cudaMemcpyDeviceToHost, second);
   cudaDeviceSynchronize();
   CHECK(one_fault(FaultKind::race));
+}
+
+TEST_CASE("a write races with the read of another stream, whatever was read since", "[simt][streams]") {
+  if (!simt::watch::on()) return;
+  Buffer<int> x(1), y(192);
+  x[0] = 1;
+  const Stream first, second;
+  const Event event;
+  for (const bool ordered : {true, false}) {
+    gpu::launch<spread_kernel>({1, 1, 0, first}, x.data(), y.data());
+    if (ordered) {
+      cudaEventRecord(event, first);
+      cudaStreamWaitEvent(second, event, 0);
+    }
+    gpu::launch<spread_kernel>({2, 64, 0, second}, x.data(), y.data() + 64);
+    gpu::launch<set_kernel>({1, 1, 0, second}, 2, x.data());
+    cudaDeviceSynchronize();
+    CHECK((ordered ? simt::take_faults().empty() : one_fault(FaultKind::race)));
+  }
 }
 
 TEST_CASE("the host's waiting orders streams", "[simt][streams]") {

@@ -26,19 +26,27 @@ using watch::Access;
 struct Record {
   uint32_t operation = 0;  // index into g_operations; 0 is the host, which comes before all
   uint32_t block = 0, barriers = 0;
-  uint32_t clock = 0;  // of the lane, see Warp
+  uint32_t clock = 0;  // of each of the lanes, see Warp
   const void* code = nullptr;
-  uint16_t thread = 0;
+  uint32_t lanes = 0;  // one, or of a read all that read at this clock
+  uint16_t warp = 0;
   Access access = Access::none;
   uint8_t bytes = 0;  // which of the two
 
   bool none() const { return access == Access::none; }
-  int warp() const { return thread / 32; }
+  bool in_block_of(const Record& r) const { return operation == r.operation && block == r.block; }
+  // By the same warp at the same clock: what comes after a lane's access is told by the lane.
+  bool at_clock_of(const Record& r) const {
+    return in_block_of(r) && warp == r.warp && barriers == r.barriers && clock == r.clock && bytes == r.bytes;
+  }
 };
 
 constexpr size_t kCellBytes = 2;
+// What is kept of the accesses to a cell. The reads are the last one and, of those that it does not come
+// after, the last of other lanes of its warp, of another warp of its block, and of another block or
+// operation.
 struct Cell {
-  Record write, read, read_other_lane, read_other_warp;
+  Record write, read, read_other_lanes, read_other_warp, read_elsewhere;
 };
 
 // Cells for a piece of memory. Pages that nobody touches take no memory.
@@ -84,16 +92,22 @@ Shadow* g_last_shadow = nullptr;
 
 enum class Memory { shared, global };
 
-bool ordered(const Record& before, const Record& now, Memory memory) {
+// The lanes of the record that the access does not come after.
+uint32_t unordered(const Record& before, const Record& now, Memory memory) {
   if (before.operation != now.operation) {
-    if (memory == Memory::shared || before.operation == 0) return true;
+    if (memory == Memory::shared || before.operation == 0) return 0;
     const OperationEntry& o = g_operations[before.operation];
-    return g_after[o.stream] >= o.number;
+    return g_after[o.stream] >= o.number ? 0 : before.lanes;
   }
-  if (before.block != now.block) return memory == Memory::shared;  // which the next block gets anew
-  if (before.thread == now.thread || before.barriers != now.barriers) return true;
-  return before.warp() == now.warp() &&
-         g_warps[static_cast<size_t>(now.warp())].known[now.thread % 32][before.thread % 32] >= before.clock;
+  if (before.block != now.block) return memory == Memory::shared ? 0 : before.lanes;  // shared: begun anew
+  if (before.barriers != now.barriers) return 0;
+  if (before.warp != now.warp) return before.lanes;
+  const int lane = std::countr_zero(now.lanes);
+  uint32_t lanes = 0;
+  for (uint32_t rest = before.lanes & ~now.lanes; rest; rest &= rest - 1)
+    if (const int l = std::countr_zero(rest); g_warps[now.warp].known[lane][l] < before.clock)
+      lanes |= 1u << l;
+  return lanes;
 }
 
 std::string describe(const Record& r) {
@@ -110,16 +124,18 @@ bool is_new(const Record& before, const Record& now) {
 }
 
 void check_pair(const Record& before, const Record& now, Memory memory) {
-  if (before.none() || !(before.bytes & now.bytes) || ordered(before, now, memory)) return;
+  if (before.none() || !(before.bytes & now.bytes)) return;
   if (before.access == Access::atomic && now.access == Access::atomic) return;
-  if (!is_new(before, now)) return;
+  const uint32_t lanes = unordered(before, now, memory);
+  if (!lanes || !is_new(before, now)) return;
   const std::string who =
       before.operation != now.operation
           ? fmt::format("{} (stream {}) and {} (stream {})", g_operations[before.operation].name,
                         g_operations[before.operation].stream, g_operations[now.operation].name,
                         g_operations[now.operation].stream)
-          : fmt::format("block {} thread {} and block {} thread {}", before.block, before.thread, now.block,
-                        now.thread);
+          : fmt::format("block {} thread {} and block {} thread {}", before.block,
+                        32 * before.warp + std::countr_zero(lanes), now.block,
+                        32 * now.warp + std::countr_zero(now.lanes));
   const std::string what = fmt::format("{} and {}", describe(before), describe(now));
   report(FaultKind::race,
          fmt::format("{}, {} memory, are not ordered: {}", what,
@@ -129,33 +145,41 @@ void check_pair(const Record& before, const Record& now, Memory memory) {
 
 void check_initialised(const Cell& cell, const Record& now, Memory memory) {
   const Record& w = cell.write;
-  const bool written =
-      !w.none() && (memory == Memory::global || (w.operation == now.operation && w.block == now.block));
+  const bool written = !w.none() && (memory == Memory::global || w.in_block_of(now));
   if (written || !is_new({}, now)) return;
   const std::string what = fmt::format("{} of {} memory that nothing has written", describe(now),
                                        memory == Memory::shared ? "shared" : "device");
   report(FaultKind::uninitialised, what);
 }
 
-void keep_read(Cell& cell, const Record& now) {
-  const Record& last = cell.read;
-  if (!last.none()) {
-    const bool same_block = last.operation == now.operation && last.block == now.block;
-    if (!same_block || last.warp() != now.warp())
-      cell.read_other_warp = last;
-    else if (last.thread != now.thread)
-      cell.read_other_lane = last;
+// A read that comes after another one takes its place: what is not ordered with the older one is not ordered
+// with the newer one either.
+void keep_read(Cell& cell, const Record& now, Memory memory) {
+  const Record last = std::exchange(cell.read, now);
+  if (last.none()) return;
+  if (!last.in_block_of(now)) {
+    // One of another operation that this one does not come after stays: what this operation writes races with
+    // that as well.
+    const Record& kept = cell.read_elsewhere;
+    if (kept.operation == now.operation || !unordered(kept, now, memory)) cell.read_elsewhere = last;
+  } else if (last.warp != now.warp) {
+    cell.read_other_warp = last;
+  } else if (last.at_clock_of(now)) {
+    cell.read.lanes |= last.lanes;
+  } else if (unordered(last, now, memory)) {
+    if (cell.read_other_lanes.at_clock_of(now)) cell.read.lanes |= cell.read_other_lanes.lanes;
+    cell.read_other_lanes = last;
   }
-  cell.read = now;
 }
 
 void check(Cell& cell, const Record& now, Memory memory) {
   check_pair(cell.write, now, memory);
   if (now.access != Access::write) check_initialised(cell, now, memory);
-  if (now.access == Access::read) return keep_read(cell, now);
+  if (now.access == Access::read) return keep_read(cell, now, memory);
   check_pair(cell.read, now, memory);
-  check_pair(cell.read_other_lane, now, memory);
+  check_pair(cell.read_other_lanes, now, memory);
   check_pair(cell.read_other_warp, now, memory);
+  check_pair(cell.read_elsewhere, now, memory);
   cell.write = now;
 }
 
@@ -168,12 +192,14 @@ void check(Shadow& shadow, size_t offset, size_t bytes, Record now, Memory memor
 }
 
 Record record(Access access, const void* code) {
-  Record r{.operation = g_operation, .code = code, .access = access};
+  Record r{.operation = g_operation, .code = code, .lanes = 1, .access = access};
   if (const Block* const block = Block::current()) {
     r.block = static_cast<uint32_t>(block->index());
     r.barriers = g_barriers;
-    r.thread = static_cast<uint16_t>(block->thread());
-    r.clock = g_warps[static_cast<size_t>(r.warp())].known[r.thread % 32][r.thread % 32];
+    r.warp = static_cast<uint16_t>(block->thread() / 32);
+    const int lane = block->thread() % 32;
+    r.lanes = 1u << lane;
+    r.clock = g_warps[r.warp].known[lane][lane];
   }
   return r;
 }

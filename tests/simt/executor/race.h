@@ -1,7 +1,7 @@
 #pragma once
-// The race detector: two accesses to one byte by different threads, one of them a write, not both atomic,
-// that nothing orders. It looks at order, not at time, so it finds a race in a run in which nothing went
-// wrong.
+// The race detector: two accesses to one byte by different threads, one of them a write, not both
+// atomic, that nothing orders. It looks at order, not at time, so it finds a race in a run in which nothing
+// went wrong.
 //
 // What orders accesses:
 //   threads of a block          a block barrier
@@ -11,10 +11,15 @@
 // Reading what no thread of the block (shared memory) or nothing at all (device memory) has written is
 // reported too.
 //
-// For every two bytes of memory that is used, the shadow keeps the last write and up to three reads: the last
-// one, the last by another lane of that warp, the last from another warp. A write is checked against all, so
-// a race with an older read of the same kind can go unseen, one pattern of accesses with all its threads
-// hardly.
+// For every two bytes of memory that is used, the shadow keeps the last write, the last read by lanes of a
+// warp at one clock, and three older reads that it does not come after: by other lanes of that warp, from
+// another warp of the block, from another block or operation. A write is checked against them all. So a race
+// with a read goes unseen in these cases alone:
+//   lanes of a warp read at three clocks (between syncs of parts of the warp)
+//   operations of three streams read
+//   single bytes: two accesses to different bytes are never taken for a race, but of the accesses to either
+//   of the two bytes only these are kept
+// Of several atomic operations the last alone is kept, and with it what a plain access is checked against.
 
 #include <cstddef>
 #include <cstdint>
