@@ -132,6 +132,46 @@ __global__ void left_mma_kernel(const int*, int* y) {
   y[threadIdx.x] = static_cast<int>(c[0]);
 }
 
+template <bool right>
+__global__ void parted_mma_kernel(const int*, int* y) {
+  float c[4] = {};
+  if (right || threadIdx.x % 2)
+    gpu::mma_bf16(c, {1, 2, 3, 4}, {5, 6});
+  else
+    gpu::mma_bf16(c, {1, 2, 3, 5}, {5, 6});
+  y[threadIdx.x] = static_cast<int>(c[0]);
+}
+
+template <bool right>
+__global__ void parted_ldmatrix_kernel(const int* x, int* y) {
+  SHARED(tile, int[32][4]);
+  for (int i = 0; i < 4; ++i) tile[threadIdx.x][i] = x[threadIdx.x];
+  __syncwarp();
+  unsigned r[4];
+  if (right || threadIdx.x < 16)
+    gpu::ldmatrix_x4(r, tile[threadIdx.x]);
+  else
+    gpu::ldmatrix_x4(r, tile[threadIdx.x - 16]);
+  y[threadIdx.x] = static_cast<int>(r[0]);
+}
+
+// One place, though the compiler may unroll the loop for some lanes and not for others.
+__global__ void looping_mma_kernel(int* y) {
+  float c[4] = {};
+  for (unsigned i = threadIdx.x; i < threadIdx.x + 4; ++i) gpu::mma_bf16(c, {i, 2, 3, 4}, {5, 6});
+  y[threadIdx.x] = static_cast<int>(c[0]);
+}
+
+template <bool right>
+__global__ void ldmatrix_kernel(const int* x, int* y) {
+  SHARED(tile, int[4]);
+  if (threadIdx.x < 4) tile[threadIdx.x] = x[threadIdx.x];
+  __syncwarp();
+  unsigned r[4];
+  gpu::ldmatrix_x4(r, right ? tile : x);
+  y[threadIdx.x] = static_cast<int>(r[0]);
+}
+
 __global__ void static_shared_kernel(int* y) {
   SHARED(tile, int[13000]);
   tile[threadIdx.x] = 1;
@@ -227,6 +267,19 @@ TEST_CASE("collectives among the wrong lanes are found", "[simt][faults]") {
   CHECK_FINDS(FaultKind::collective, left_lane_kernel, 1, 32);
   CHECK_FINDS(FaultKind::collective, different_collectives_kernel, 1, 32);
   CHECK_FINDS(FaultKind::collective, left_mma_kernel, 1, 32);
+}
+
+TEST_CASE("lanes that run a matrix instruction at different places are found", "[simt][faults]") {
+  if (!simt::watch::on()) return;  // where places are known
+  CHECK_FINDS(FaultKind::collective, parted_mma_kernel, 1, 32);
+  CHECK_FINDS(FaultKind::collective, parted_ldmatrix_kernel, 1, 32);
+  Buffer<int> y(32);
+  run<looping_mma_kernel>({1, 32}, y.data());
+  CHECK(simt::take_faults().empty());
+}
+
+TEST_CASE("ldmatrix of what is no shared memory is found", "[simt][faults]") {
+  CHECK_FINDS(FaultKind::bounds, ldmatrix_kernel, 1, 32);
 }
 
 TEST_CASE("barriers that not all threads reach together are found", "[simt][faults]") {

@@ -48,6 +48,8 @@ struct Collective {
   const char* name = "";
   void (*exchange)(void* const* slots) = nullptr;
   bool orders_memory = false;  // among the lanes that take part: __syncwarp alone promises it
+  const void* code =
+      nullptr;  // of instructions that all lanes must reach at one place, the address behind it
 };
 
 struct Grid {

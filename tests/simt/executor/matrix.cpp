@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "shared.h"
 #include "warp.h"
 #include "watch.h"
 
@@ -67,10 +68,11 @@ void exchange_tf32(Product* const* slots) {
   multiply(slots, a, b);
 }
 
+// `code` is where the caller goes on.
 void run_product(const char* name, void (*exchange)(Product* const*), float (&c)[4], const unsigned (&a)[4],
-                 const unsigned (&b)[2]) {
+                 const unsigned (&b)[2], const void* code) {
   Product p{{c[0], c[1], c[2], c[3]}, {a[0], a[1], a[2], a[3]}, {b[0], b[1]}};
-  collective<Product>(name, kAllLanes, p, exchange, Location::current());
+  collective<Product>(name, kAllLanes, p, exchange, Location::current(), false, code);
   std::memcpy(c, p.c, sizeof c);
 }
 
@@ -79,6 +81,21 @@ struct Load {
   bool transposed;
   unsigned r[4];
 };
+
+// The row that a lane names, or NaN where it names none.
+const uint16_t* row_of(const void* shared_row, const void* code) {
+  constexpr size_t kBytes = 16;
+  static constexpr uint16_t kNone[] = {0xFFFF, 0xFFFF, 0xFFFF, 0xFFFF, 0xFFFF, 0xFFFF, 0xFFFF, 0xFFFF};
+  const watch::Executor executor;
+  if (reinterpret_cast<uintptr_t>(shared_row) % kBytes)
+    report(FaultKind::alignment, "ldmatrix: the row's address is no multiple of 16");
+  if (!shared_memory::allowed(shared_row, kBytes)) {
+    report(FaultKind::bounds, "ldmatrix: the row does not lie in a variable of shared memory");
+    return kNone;
+  }
+  watch::access_for_thread(shared_row, kBytes, watch::Access::read, code);
+  return static_cast<const uint16_t*>(shared_row);
+}
 
 void exchange_load(Load* const* slots) {
   if (!whole_warp(slots, "ldmatrix")) return;
@@ -94,11 +111,11 @@ void exchange_load(Load* const* slots) {
 }  // namespace
 
 void mma_m16n8k16_bf16(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
-  run_product("mma.m16n8k16", exchange_bf16, c, a, b);
+  run_product("mma.m16n8k16", exchange_bf16, c, a, b, __builtin_return_address(0));
 }
 
 void mma_m16n8k8_tf32(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
-  run_product("mma.m16n8k8", exchange_tf32, c, a, b);
+  run_product("mma.m16n8k8", exchange_tf32, c, a, b, __builtin_return_address(0));
 }
 
 unsigned round_to_tf32(float x) {
@@ -107,12 +124,10 @@ unsigned round_to_tf32(float x) {
 }
 
 void ldmatrix_x4(unsigned (&r)[4], const void* shared_row, bool transposed) {
-  if (reinterpret_cast<uintptr_t>(shared_row) % 16)
-    report(FaultKind::alignment, "ldmatrix: the row's address is no multiple of 16");
-  watch::access(shared_row, 16, watch::Access::read, __builtin_return_address(0));
-  Load load{static_cast<const uint16_t*>(shared_row), transposed, {}};
+  const void* const code = __builtin_return_address(0);
+  Load load{row_of(shared_row, code), transposed, {}};
   collective<Load>(transposed ? "ldmatrix.trans" : "ldmatrix", kAllLanes, load, exchange_load,
-                   Location::current());
+                   Location::current(), false, code);
   std::memcpy(r, load.r, sizeof r);
 }
 

@@ -11,11 +11,20 @@
 #include <cstring>
 
 #include "block.h"
+#include "code_place.h"
 #include "fault.h"
 #include "race.h"
 #include "watch.h"
 
 namespace simt {
+namespace {
+
+// The compiler may copy an instruction, so that other addresses alone tell nothing.
+bool same_place(const void* a, const void* b) {
+  return a == b || calls_of(a) == calls_of(b);
+}
+
+}  // namespace
 
 void Block::collective(const Collective& what, uint32_t mask, void* slot, const Location& location) {
   const watch::Executor executor;
@@ -46,14 +55,20 @@ void Block::complete_collective(int warp, uint32_t mask) {
   const Lane& first = base[std::countr_zero(lanes)];
   void* slots[32] = {};
   bool together = true;
+  const void* elsewhere = nullptr;
   for (uint32_t rest = lanes; rest; rest &= rest - 1) {
     const int l = std::countr_zero(rest);
     if (base[l].mask != mask) return;
     together &= base[l].collective.exchange == first.collective.exchange &&
                 std::strcmp(base[l].collective.name, first.collective.name) == 0;
+    if (!same_place(base[l].collective.code, first.collective.code)) elsewhere = base[l].collective.code;
     slots[l] = base[l].slot;
   }
   if (together) {
+    if (elsewhere)
+      report(FaultKind::collective,
+             fmt::format("{} must be reached by all lanes at one place, not at {} and {}",
+                         first.collective.name, calls_of(first.collective.code), calls_of(elsewhere)));
     first.collective.exchange(slots);
     if (first.collective.orders_memory) race::warp_sync(warp, lanes);
   } else {

@@ -17,7 +17,7 @@ inline constexpr unsigned kAllLanes = ~0u;
 // Runs exchange(slots) with the arguments of all lanes of the mask; see Collective in block.h.
 template <class Slot>
 void collective(const char* name, unsigned mask, Slot& slot, void (*exchange)(Slot* const* slots),
-                const Location& location, bool orders_memory = false) {
+                const Location& location, bool orders_memory = false, const void* code = nullptr) {
   // The one place where the arguments lose their type: a function pointer cannot be called with another's.
   struct Erased {
     void (*exchange)(Slot* const*);
@@ -34,7 +34,7 @@ void collective(const char* name, unsigned mask, Slot& slot, void (*exchange)(Sl
                                     }
                                   run(typed);
                                 },
-                                orders_memory},
+                                orders_memory, code},
                                mask, &erased, location);
 }
 
