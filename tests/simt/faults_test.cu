@@ -325,8 +325,8 @@ TEST_CASE("launches that no GPU would take throw and name the kernel", "[simt][f
   CHECK(refused({1, 1025}));
   CHECK(refused({1, dim3(1, 1, 65)}));
   CHECK(refused({dim3(1, 65536), 1}));
-  CHECK(refused({1, 1, (99 << 10) + 1}));
-  run<dynamic_shared_kernel>({1, 1024, 99 << 10}, y.data());
+  CHECK(refused({1, 1, (64 << 10) + 1}));
+  run<dynamic_shared_kernel>({1, 1024, 64 << 10}, y.data());
   CHECK_FALSE(found(FaultKind::launch));
 }
 

@@ -19,7 +19,7 @@ enum class Schedule : uint8_t {
 struct Options {
   Schedule schedule = Schedule::forward;
   uint64_t seed = 1;                     // of random and warp
-  int64_t most_shared_bytes = 99 << 10;  // that a block can ask for: the least of sm_80 to sm_120
+  int64_t most_shared_bytes = 64 << 10;  // that a block can ask for: the least of sm_75 to sm_120
 };
 Options& options();
 
