@@ -297,10 +297,18 @@ TEST_CASE("allocations, copies and waits are counted", "[simt][counters]") {
   CHECK(after.bytes_to_device - before.bytes_to_device == 40);
   CHECK(after.bytes_to_host - before.bytes_to_host == 8);
   CHECK(after.bytes_filled - before.bytes_filled == 12);
-  CHECK(after.host_syncs - before.host_syncs == 3);
+  CHECK(after.host_syncs - before.host_syncs == 4);  // copies, run() and cudaFree
   CHECK(after.kernels - before.kernels == 1);
   CHECK(after.blocks - before.blocks == 2);
   CHECK(after.threads - before.threads == 6);
+}
+
+TEST_CASE("pinned memory that is freed counts as freed and waited for", "[simt][counters]") {
+  const simt::Counters before = simt::counters();
+  { const Pinned memory(1); }
+  CHECK(simt::counters().allocations - before.allocations == 1);
+  CHECK(simt::counters().frees - before.frees == 1);
+  CHECK(simt::counters().host_syncs - before.host_syncs == 1);
 }
 
 }  // namespace moe::test

@@ -11,8 +11,8 @@ struct Counters {
   uint64_t kernels = 0, blocks = 0, threads = 0;  // that ran, those of graphs included
   uint64_t products = 0;                          // of cuBLAS
   uint64_t graph_launches = 0;
-  uint64_t host_syncs = 0;  // calls that made the host wait
-  uint64_t allocations = 0, frees = 0;
+  uint64_t host_syncs = 0;              // calls that make the host wait, those that free memory included
+  uint64_t allocations = 0, frees = 0;  // of device memory and of the host's pinned memory
   uint64_t copies = 0, bytes_to_device = 0, bytes_to_host = 0, bytes_on_device = 0;
   uint64_t fills = 0, bytes_filled = 0;  // by cudaMemset
 

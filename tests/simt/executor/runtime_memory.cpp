@@ -146,6 +146,7 @@ cudaError_t CUDARTAPI cudaMallocHost(void** p, size_t bytes) {
 
 cudaError_t CUDARTAPI cudaFreeHost(void* p) {
   if (!p) return cudaSuccess;
+  ++simt::counters().frees;
   const cudaError_t status = simt::streams::wait_for_all();
   if (simt::pinned().erase(static_cast<std::byte*>(p)) == 0) return simt::result(cudaErrorInvalidValue);
   std::free(p);

@@ -58,7 +58,6 @@ cudaError_t CUDARTAPI cudaStreamQuery(cudaStream_t handle) {
 cudaError_t CUDARTAPI cudaDeviceSynchronize() {
   const cudaError_t refused = simt::capture::check_wait("cudaDeviceSynchronize", nullptr);
   if (refused != cudaSuccess) return simt::result(refused);
-  ++simt::counters().host_syncs;
   return simt::result(simt::streams::wait_for_all());
 }
 

@@ -60,6 +60,7 @@ bool& deferred();
 // The stream of a handle; nullptr is the legacy default stream.
 CUstream_st& of(cudaStream_t);
 cudaStream_t create(bool waits_for_legacy);
+// Does what is entered, of which the host still knows nothing: a GPU does it some time later.
 void destroy(cudaStream_t);
 
 // Enters an operation, or adds it to the graph that the stream captures.
@@ -68,7 +69,7 @@ cudaError_t enter(cudaStream_t, std::string name, std::function<void()> run);
 // Runs all that the clock names, and counts as a wait of the host. From then on the host, and all it enters
 // later, comes after that.
 cudaError_t wait_for(const Clock&);
-cudaError_t wait_for_all();
+cudaError_t wait_for_all();  // for all that is entered
 bool is_over(const Clock&);
 // One operation towards the clock, for a host that asks again and again.
 void step_towards(const Clock&);
