@@ -1,7 +1,7 @@
 #pragma once
-// The instructions of tensor cores and of asynchronous copies, sm_80 and later (bf16, tf32, cp.async) or
-// sm_75 (ldmatrix). On the GPU each function is one PTX instruction; on the CPU the executor does what the
-// PTX ISA says it does, lane by lane (tests/simt/executor/matrix.h).
+// The instructions of tensor cores, sm_80 and later (bf16, tf32) or sm_75 (ldmatrix). On the GPU each
+// function is one PTX instruction; on the CPU the executor does what the PTX ISA says it does, lane by lane
+// (tests/simt/executor/matrix.h).
 //
 // A warp holds a matrix in the registers of its lanes. With g = lane / 4 and t = lane % 4, the elements of a
 // lane are
@@ -101,50 +101,6 @@ __device__ inline void ldmatrix_x4_trans(unsigned (&r)[4], const void* shared_ro
                : "memory");
 #else
   simt::ldmatrix_x4(r, shared_row, true);
-#endif
-}
-
-// Begins to copy 16 bytes from global to shared memory, both aligned to 16: the first `bytes` of them, then
-// zeros. The copy is there for this thread after copy_async_wait, for others after a barrier that follows it.
-__device__ inline void copy_async(void* shared, const void* global, int bytes = 16) {
-#if defined(__CUDACC__)
-#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
-  const unsigned address = static_cast<unsigned>(__cvta_generic_to_shared(shared));
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(global), "r"(bytes)
-               : "memory");
-#else
-  const unsigned char* const from = static_cast<const unsigned char*>(global);
-  if (bytes == 16) {
-    *static_cast<int4*>(shared) = *static_cast<const int4*>(global);
-  } else {
-    for (int i = 0; i < 16; ++i) static_cast<unsigned char*>(shared)[i] = i < bytes ? from[i] : 0;
-  }
-#endif
-#else
-  simt::copy_async(shared, global, bytes);
-#endif
-}
-
-// Makes one group of the copies that this thread began since the last one.
-__device__ inline void copy_async_commit() {
-#if defined(__CUDACC__)
-#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
-  asm volatile("cp.async.commit_group;" ::: "memory");
-#endif
-#else
-  simt::copy_async_commit();
-#endif
-}
-
-// Waits until no more than `pending` of this thread's newest groups are under way.
-template <int pending>
-__device__ void copy_async_wait() {
-#if defined(__CUDACC__)
-#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
-  asm volatile("cp.async.wait_group %0;" ::"n"(pending) : "memory");
-#endif
-#else
-  simt::copy_async_wait(pending);
 #endif
 }
 

@@ -54,40 +54,6 @@ __global__ void tf32_kernel(const float* a, const float* b, float* c) {
   for (int i = 0; i < 4; ++i) c[(g + i / 2 * 8) * 8 + 2 * t + i % 2] += rc[i];
 }
 
-// y[i] = x[i] for i < n, else 0, staged through shared memory two groups ahead. 32 lanes, 4 floats each a
-// stage.
-__global__ void stages_kernel(int n, int stages, const float* x, float* y) {
-  SHARED(stage, float[3][128]);
-  const int at = 4 * static_cast<int>(threadIdx.x);
-  const auto begin = [&](int s) {
-    const int left = n - s * 128 - at;
-    if (s < stages)
-      gpu::copy_async(&stage[s % 3][at], x + s * 128 + at, left >= 4 ? 16 : left > 0 ? 4 * left : 0);
-    gpu::copy_async_commit();
-  };
-  begin(0);
-  begin(1);
-  for (int s = 0; s < stages; ++s) {
-    begin(s + 2);
-    gpu::copy_async_wait<2>();
-    __syncwarp();
-    // Neighbours' copies as well.
-    for (int i = 0; i < 4; ++i) y[s * 128 + (at + 4) % 128 + i] = stage[s % 3][(at + 4) % 128 + i];
-    __syncwarp();
-  }
-}
-
-#if !defined(__SANITIZE_ADDRESS__)  // which stops at it
-__global__ void early_kernel(const float* x, float* y) {
-  SHARED(stage, float[4]);
-  gpu::copy_async(stage, x);
-  gpu::copy_async_commit();
-  y[0] = stage[0];
-  gpu::copy_async_wait<0>();
-  y[1] = stage[0];
-}
-#endif
-
 float plain(const auto& a, const auto& b, int k_size, int row, int column) {
   double sum = 0;
   for (int k = 0; k < k_size; ++k)
@@ -132,25 +98,5 @@ TEST_CASE("to_tf32 rounds to ten bits, ties away from zero", "[simt]") {
   CHECK(rounded(1 + 0x1.FFp-12f) == 1);
   CHECK(rounded(INFINITY) == INFINITY);
 }
-
-TEST_CASE("asynchronous copies arrive at their wait, zeros behind the end", "[simt]") {
-  under_all_schedules(4, [] {
-    constexpr int kStages = 5, kN = 128 * kStages - 70;
-    Buffer<float> x(kN + 2), y(128 * kStages);  // + 2: the last copy's 16 bytes are not all read
-    for (int i = 0; i < kN; ++i) x[i] = static_cast<float>(i + 1);
-    run<stages_kernel>({1, 32}, kN, kStages, x.data(), y.data());
-    for (int i = 0; i < 128 * kStages; ++i) CHECK(y[i] == (i < kN ? static_cast<float>(i + 1) : 0));
-  });
-}
-
-#if !defined(__SANITIZE_ADDRESS__)
-TEST_CASE("the target of an asynchronous copy is NaN until the wait", "[simt]") {
-  Buffer<float> x(4), y(2);
-  x[0] = 5;
-  run<early_kernel>({1, 1}, x.data(), y.data());
-  CHECK(y[0] != y[0]);
-  CHECK(y[1] == 5);
-}
-#endif
 
 }  // namespace moe::test

@@ -6,7 +6,6 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "async_copy.h"
 #include "fault.h"
 #include "race.h"
 #include "shared.h"
@@ -58,7 +57,6 @@ bool Block::run(const Grid& grid, uint64_t index, const ThreadBody& body) {
   blockDim = grid.threads;
   gridDim = grid.blocks;
   blockIdx = unravel(index, grid.blocks);
-  async_copies::begin_block(lanes_.size());
   race::begin_block(lanes_.size());
 
   const watch::Executor executor;

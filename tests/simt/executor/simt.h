@@ -4,7 +4,6 @@
 
 #include "qualifiers.h"
 //
-#include "async_copy.h"
 #include "atomics.h"
 #include "block.h"
 #include "half.h"
