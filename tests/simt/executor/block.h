@@ -82,7 +82,6 @@ class Block {
   uint64_t index() const { return index_; }
   int thread() const { return running_; }
   int threads() const { return static_cast<int>(lanes_.size()); }
-  uint32_t live_lanes() const { return warps_[static_cast<size_t>(running_ / 32)].live; }
   bool on_stack(const void* p) const { return lanes_[static_cast<size_t>(running_)].fiber->contains(p); }
 
  private:

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
-#include <cstdint>
 #include <type_traits>
 
 inline float __expf(float x) {
@@ -14,37 +13,11 @@ inline float __expf(float x) {
 inline float __logf(float x) {
   return std::log(x);
 }
-inline float __log2f(float x) {
-  return std::log2(x);
-}
-inline float __sinf(float x) {
-  return std::sin(x);
-}
-inline float __cosf(float x) {
-  return std::cos(x);
-}
-inline float __powf(float x, float y) {
-  return std::pow(x, y);
-}
-inline float __fdividef(float a, float b) {
-  return a / b;
-}
 inline float rsqrtf(float x) {
   return 1.0f / std::sqrt(x);
 }
-inline double rsqrt(double x) {
-  return 1.0 / std::sqrt(x);
-}
-inline float __saturatef(float x) {
-  return x > 0 ? std::min(x, 1.0f) : 0.0f;
-}
 
-inline float __frcp_rn(float x) {
-  return 1.0f / x;
-}
-inline float __fsqrt_rn(float x) {
-  return std::sqrt(x);
-}
+// NVIDIA's headers of half use some of these.
 inline float __fadd_rn(float a, float b) {
   return a + b;
 }
@@ -53,9 +26,6 @@ inline float __fsub_rn(float a, float b) {
 }
 inline float __fmul_rn(float a, float b) {
   return a * b;
-}
-inline float __fdiv_rn(float a, float b) {
-  return a / b;
 }
 inline float __fmaf_rn(float a, float b, float c) {
   return std::fma(a, b, c);
@@ -77,17 +47,11 @@ inline float __int_as_float(int x) {
 inline int __popc(unsigned x) {
   return std::popcount(x);
 }
-inline int __popcll(unsigned long long x) {
-  return std::popcount(x);
-}
 inline int __clz(int x) {
   return std::countl_zero(static_cast<unsigned>(x));
 }
 inline int __ffs(int x) {
   return x ? std::countr_zero(static_cast<unsigned>(x)) + 1 : 0;
-}
-inline unsigned __umulhi(unsigned a, unsigned b) {
-  return static_cast<unsigned>(uint64_t{a} * b >> 32);
 }
 
 // Loads and stores with a word on caching.
@@ -100,15 +64,7 @@ T __ldcs(const T* p) {
   return *p;
 }
 template <class T>
-T __ldcg(const T* p) {
-  return *p;
-}
-template <class T>
 void __stcs(T* p, std::type_identity_t<T> value) {
-  *p = value;
-}
-template <class T>
-void __stcg(T* p, std::type_identity_t<T> value) {
   *p = value;
 }
 

@@ -49,12 +49,6 @@ cudaError_t CUDARTAPI cudaStreamSynchronize(cudaStream_t handle) {
   return simt::result(refused != cudaSuccess ? refused : simt::streams::wait_for(stream.clock));
 }
 
-cudaError_t CUDARTAPI cudaStreamQuery(cudaStream_t handle) {
-  const CUstream_st& stream = simt::streams::of(handle);
-  const cudaError_t refused = simt::capture::check_wait("cudaStreamQuery", &stream);
-  return refused != cudaSuccess ? simt::result(refused) : simt::query(stream.clock);
-}
-
 cudaError_t CUDARTAPI cudaDeviceSynchronize() {
   const cudaError_t refused = simt::capture::check_wait("cudaDeviceSynchronize", nullptr);
   if (refused != cudaSuccess) return simt::result(refused);
@@ -118,14 +112,6 @@ cudaError_t CUDARTAPI cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* gra
   return simt::result(simt::capture::end(stream, graph));
 }
 
-cudaError_t CUDARTAPI cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
-  const auto& capture = simt::streams::of(stream).capture;
-  *status = !capture        ? cudaStreamCaptureStatusNone
-            : capture->lost ? cudaStreamCaptureStatusInvalidated
-                            : cudaStreamCaptureStatusActive;
-  return cudaSuccess;
-}
-
 cudaError_t CUDARTAPI cudaGraphDestroy(cudaGraph_t graph) {
   delete graph;
   return cudaSuccess;
@@ -149,12 +135,6 @@ cudaError_t CUDARTAPI cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream)
     if (const cudaError_t entered = simt::streams::enter(stream, operation.name, operation.run);
         entered != cudaSuccess)
       return simt::result(entered);
-  return cudaSuccess;
-}
-
-cudaError_t CUDARTAPI cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t* nodes, size_t* count) {
-  if (nodes) return simt::result(cudaErrorInvalidValue);  // nodes have no handles here, only a number
-  *count = graph->operations.size();
   return cudaSuccess;
 }
 

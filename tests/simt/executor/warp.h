@@ -206,9 +206,6 @@ inline int __any_sync(unsigned mask, int predicate, const simt::Location& at = s
 inline int __all_sync(unsigned mask, int predicate, const simt::Location& at = simt::Location::current()) {
   return simt::ballot("__all_sync", mask, predicate == 0, at) == 0;
 }
-inline unsigned __activemask() {  // a GPU promises less: the lanes that happen to run together
-  return simt::Block::current()->live_lanes();
-}
 
 template <class T>
 requires(std::is_integral_v<T> && sizeof(T) == 4) T
