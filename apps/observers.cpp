@@ -19,11 +19,12 @@ Observers::Observers(Run& run, const TrainOptions& o, const Tokenizer& tokenizer
       folder_(o.out),
       window_steps_(std::max<int64_t>(1, o.training.max_iters / kWindows)),
       tracking_(o.tracking, o.out, tracking_params(o.model, o.training, name_of(model.device())),
-                run.state().step, resumed, [&progress](const std::string& line) { progress.note(line); }) {
+                run.state().step, resumed, run.kept_evaluation(),
+                [&progress](const std::string& line) { progress.note(line); }) {
   RunObserver observer;
   observer.row = [this](const MetricRow& row) { look_at(row); };
-  observer.rewound = [this](int64_t step) {
-    tracking_.restart(step);
+  observer.rewound = [this, &run](int64_t step) {
+    tracking_.restart(step, run.kept_evaluation());
     routing_.take();
     if (routing_log_) try_to_draw([&] { routing_log_.emplace(folder_ / kRoutingFile, step); });
   };

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 
 #include "core/log_file.h"
@@ -13,6 +14,8 @@ namespace moe {
 
 // Without a line break.
 std::string to_json(const MetricRow&);
+// And back; null is NaN. Nothing for what is no such line.
+std::optional<MetricRow> row_from_json(std::string_view line);
 
 class MetricsLog {
  public:
@@ -25,9 +28,12 @@ class MetricsLog {
   // Returns when all rows are on the disk.
   void sync() { file_.sync(); }
   int64_t rows() const { return rows_; }
+  // The last of the rows that were kept at the start, if there were any and it is one.
+  const std::optional<MetricRow>& last_kept() const { return last_kept_; }
 
  private:
   int64_t rows_ = 0;
+  std::optional<MetricRow> last_kept_;
   LogFile file_;
 };
 

@@ -148,6 +148,12 @@ bool Run::out_of_patience() const {
   return config_.patience > 0 && state_.evaluations_since_best >= config_.patience;
 }
 
+std::optional<MetricRow> Run::kept_evaluation() const {
+  if (state_.evaluated != state_.step || !metrics_) return std::nullopt;
+  const std::optional<MetricRow>& row = metrics_->last_kept();
+  return row && row->step == state_.step ? row : std::nullopt;
+}
+
 bool Run::finished() const {
   return state_.step >= config_.max_iters || out_of_patience();
 }

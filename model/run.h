@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -34,7 +35,8 @@ struct RunObserver {
   // A row of numbers, of a step or an evaluation, once it is in metrics.jsonl. Rows come in order of their
   // steps.
   std::function<void(const MetricRow&)> row;
-  // The run goes back to `step`: its rows and those after it are void, and will come anew.
+  // The run goes back to `step`: its rows and those after it are void, and will come anew, but for
+  // kept_evaluation(), which holds.
   std::function<void(int64_t step)> rewound;
   // The routing of every batch of a step; on a GPU of every Trainer::kLookInterval-th step.
   std::function<void(const RoutingView&)> routing;
@@ -68,6 +70,9 @@ class Run {
   int run();
 
   const TrainerState& state() const { return state_; }
+  // Of a run that has just been continued or rewound: the row of the evaluation of state().step, when the
+  // checkpoint was made behind it. It stands in metrics.jsonl and does not come again.
+  std::optional<MetricRow> kept_evaluation() const;
   bool out_of_patience() const;
   // 250 tokens by the model as it is. Throws ErrorKind::diverged when its logits are no numbers.
   std::string sample() const;

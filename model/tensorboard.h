@@ -24,13 +24,14 @@ class EventWriter {
 
   // Creates FOLDER/events.out.tfevents.<seconds since 1970>.<host>. TensorBoard reads a folder's files in the
   // order of their names, so this name comes behind all that are there. Forgets, in TensorBoard's eyes, what
-  // older files hold of first_step and later ones: the run begins or goes on there.
+  // older files hold of first_step and later ones: the run begins or goes on there. What holds all the same
+  // is to be added again.
   // Throws ErrorKind::resource when the file cannot be made. Whatever fails later costs `say` one line.
   EventWriter(const std::filesystem::path& folder, int64_t first_step, Say say);
 
   // One scalar for each value, named as in the row, in one write: a run that is killed has lost none.
   void add(const MetricRow&);
-  // The run goes back: what was added at `step` and later is to be forgotten.
+  // The run goes back: what was added at `step` and later is to be forgotten, all of it, see above.
   void restart(int64_t step);
 
   const std::filesystem::path& path() const { return file_.path(); }

@@ -69,8 +69,9 @@ RunStatus run_status(int exit_code) {
 }
 
 Tracking::Tracking(const TrackingOptions& options, const std::filesystem::path& out, const NamedTexts& params,
-                   int64_t first_step, bool resumed, const Say& say) {
+                   int64_t first_step, bool resumed, const std::optional<MetricRow>& kept, const Say& say) {
   if (options.tensorboard) tensorboard_ = std::make_unique<EventWriter>(out / "tb", first_step, say);
+  if (tensorboard_ && kept) tensorboard_->add(*kept);
   if (const auto settings = settings_of(options.mlflow, say)) {
     const auto resumed_at = resumed ? std::optional(first_step) : std::nullopt;
     mlflow_ = std::make_unique<Mlflow>(*settings, out, params, resumed_at, say);
@@ -82,8 +83,11 @@ void Tracking::log(const MetricRow& row) {
   if (mlflow_) mlflow_->log(row);
 }
 
-void Tracking::restart(int64_t step) {
-  if (tensorboard_) tensorboard_->restart(step);
+// MLflow forgets nothing.
+void Tracking::restart(int64_t step, const std::optional<MetricRow>& kept) {
+  if (!tensorboard_) return;
+  tensorboard_->restart(step);
+  if (kept) tensorboard_->add(*kept);
 }
 
 void Tracking::finish(int exit_code, const std::vector<std::string>& files) {

@@ -37,16 +37,17 @@ class Tracking {
  public:
   using Say = std::function<void(const std::string&)>;
 
-  // first_step: the first that will be logged. `resumed` says that the run in `out` goes on. `say` gets lines
-  // for people, only from the thread that calls this class. Throws ErrorKind::usage when --mlflow asks for
+  // first_step: the first that will be logged. `resumed` says that the run in `out` goes on, `kept` is the
+  // row of first_step that was logged before and will not be again. `say` gets lines for people, only from
+  // the thread that calls this class. Throws ErrorKind::usage when --mlflow asks for
   // what cannot be, ErrorKind::resource when a file cannot be made. What fails later never throws.
   Tracking(const TrackingOptions&, const std::filesystem::path& out, const NamedTexts& params,
-           int64_t first_step, bool resumed, const Say& say);
+           int64_t first_step, bool resumed, const std::optional<MetricRow>& kept, const Say& say);
 
   // Costs a write for each of TensorBoard and MLflow.
   void log(const MetricRow&);
-  // The run goes back to an earlier state: rows from `step` on come again.
-  void restart(int64_t step);
+  // The run goes back to an earlier state: rows from `step` on come again, all but `kept`.
+  void restart(int64_t step, const std::optional<MetricRow>& kept);
   // The end. `files`, paths below `out`, go to MLflow as the run's artifacts. Waits for the server as
   // Mlflow::finish does. A run that does not get here counts as failed.
   void finish(int exit_code, const std::vector<std::string>& files);

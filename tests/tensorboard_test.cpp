@@ -5,9 +5,10 @@
 #include <cstring>
 #include <limits>
 #include <map>
+#include <set>
 
 #include "tests/file_size_limit.h"
-#include "tests/process.h"
+#include "tests/run_shop.h"
 
 using namespace moe;
 using Catch::Matchers::Contains;
@@ -101,6 +102,20 @@ bool is_start(const Message& event) {
   return event.texts.contains(7) && Message(event.text(7)).numbers.at(1) == 1;
 }
 
+// The steps of a scalar as TensorBoard shows them: file after file, a start forgets its step and later ones.
+std::vector<int64_t> steps_shown(const std::filesystem::path& folder, const std::string& name) {
+  std::set<std::filesystem::path> files;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) files.insert(entry.path());
+  std::vector<int64_t> steps;
+  for (const auto& file : files)
+    for (const Message& event : events_of(file)) {
+      const int64_t step = event.numbers.contains(2) ? static_cast<int64_t>(event.numbers.at(2)) : 0;
+      if (is_start(event)) std::erase_if(steps, [&](int64_t s) { return s >= step; });
+      if (event.texts.contains(5) && scalars_of(event).contains(name)) steps.push_back(step);
+    }
+  return steps;
+}
+
 void no_warning(const std::string& line) {
   FAIL_CHECK(line);
 }
@@ -186,6 +201,30 @@ TEST_CASE("a run that goes back says so in the same file", "[tensorboard]") {
   REQUIRE(events.size() == 5);
   CHECK(is_start(events[3]));
   CHECK(events[3].numbers.at(2) == 10);
+}
+
+TEST_CASE("a resumed run shows every step and every evaluation once", "[tensorboard]") {
+  const moe::test::RunShop shop;
+  REQUIRE(
+      run(shop, shop.training("out", 21, {"--tensorboard", "--save-interval", "7", "--keep", "0"})).code ==
+      0);
+  std::filesystem::remove_all(shop / "out/step-00000021");
+  std::filesystem::remove(shop / "out/latest");
+  std::filesystem::create_symlink("step-00000014", shop / "out/latest");
+  REQUIRE(run(shop, shop.resuming("out", {"--tensorboard"})).code == 0);
+  CHECK(steps_shown(shop / "out/tb", "loss") == moe::test::counting(21));
+  CHECK(steps_shown(shop / "out/tb", "val_loss") == std::vector<int64_t>{0, 7, 14, 20});
+  CHECK(steps_shown(shop / "out/tb", "eval_seconds") == std::vector<int64_t>{0, 7, 14, 20});
+}
+
+TEST_CASE("a run that was rewound shows every step and every evaluation once", "[tensorboard]") {
+  const moe::test::RunShop shop;
+  const Arguments nervous{"--spike-zscore",  "1.5",  "--max-skips",  "1", "--max-rewinds", "100",
+                          "--learning-rate", "1e-5", "--tensorboard"};
+  REQUIRE(run(shop, shop.training("out", 160, nervous)).code == 0);
+  CHECK_THAT(file_text(shop / "out/divergence.log"), Contains("back to the checkpoint of step"));
+  for (const char* name : {"loss", "val_loss"})
+    CHECK(steps_shown(shop / "out/tb", name) == moe::test::steps_with(shop / "out", name));
 }
 
 TEST_CASE("a full disk costs one line and leaves whole records only", "[tensorboard]") {

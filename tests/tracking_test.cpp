@@ -149,7 +149,7 @@ TEST_CASE("tracking does what the options and the environment ask for", "[mlflow
     std::filesystem::remove_all(folder / "mlflow");
     std::filesystem::remove_all(folder / "tb");
     folder.said.clear();
-    Tracking tracking(options, folder.path(), kParams, 0, false, folder.say);
+    Tracking tracking(options, folder.path(), kParams, 0, false, {}, folder.say);
     tracking.log(row_of(0));
     return std::pair{std::filesystem::exists(folder / "tb"), std::filesystem::exists(folder / "mlflow")};
   };

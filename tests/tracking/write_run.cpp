@@ -63,7 +63,7 @@ int main(int argc, char** argv) try {
   const auto say = [](const std::string& line) { fmt::print(stderr, "{}\n", line); };
   ModelConfig model;
   model.vocab_size = 65;
-  Tracking tracking(options, out, tracking_params(model, {}, "cpu"), first, first > 0, say);
+  Tracking tracking(options, out, tracking_params(model, {}, "cpu"), first, first > 0, {}, say);
   std::ofstream metrics(out + "/metrics.jsonl", first > 0 ? std::ios::app : std::ios::trunc);
   double total = 0, longest = 0;
   for (int64_t step = first; step < steps; ++step) {
