@@ -14,8 +14,7 @@ namespace moe {
 class Observers {
  public:
   // For a run that has been started or continued, whose next step is state().step. All must outlive the
-  // observers. Throws ErrorKind::usage when --mlflow asks for what cannot be, ErrorKind::resource when a file
-  // cannot be made.
+  // observers. Throws as Tracking does.
   Observers(Run&, const TrainOptions&, const Tokenizer&, const Corpus&, const MoeLm&, Progress&,
             bool resumed);
 

@@ -68,7 +68,22 @@ void begin(Run& run, RunFolder& folder, TrainOptions& o, Progress& progress, con
   }
 }
 
-void say_how_it_ended(const Run& run, const TrainOptions& o, Progress& progress, int code) {
+// Tells the observers of the end, and gives a sample of a run that reached it. A model that writes nothing is
+// a failure that they must hear of.
+std::string finish(const Run& run, Observers& observers, int code) {
+  std::string sample;
+  try {
+    if (code == kExitOk) sample = run.sample();
+  } catch (const Error& e) {
+    observers.finish(e.exit_code());
+    throw;
+  }
+  observers.finish(code);
+  return sample;
+}
+
+void say_how_it_ended(const Run& run, const TrainOptions& o, Progress& progress, int code,
+                      const std::string& sample) {
   progress.note(fmt::format("saved   {} after {} steps", o.out, run.state().step));
   if (code != kExitOk) return progress.note("resume  " + resume_command(o));
   if (run.out_of_patience())
@@ -76,7 +91,7 @@ void say_how_it_ended(const Run& run, const TrainOptions& o, Progress& progress,
         fmt::format("stopped after {} evaluations without a lower validation loss than {:.4f} at step {}",
                     run.state().evaluations_since_best, run.state().best, run.state().best_step));
   progress.note("sample");
-  progress.note(run.sample());
+  progress.note(sample);
   progress.note("more    ./generate" + (o.out == "out" ? "" : " --checkpoint " + o.out));
 }
 
@@ -88,6 +103,7 @@ int train(TrainOptions& o) {
     return kExitOk;
   }
   if (o.text.empty()) throw error(ErrorKind::usage, "TEXT is required: the file to learn from");
+  check_tracking(o.tracking);  // before an older run is moved aside
   set_threads(o.threads);
   const ChosenDevice device = choose_device(o.device);
 
@@ -108,8 +124,8 @@ int train(TrainOptions& o) {
   begin(run, folder, o, progress, material.id);
   Observers observers(run, o, material.tokenizer, material.corpus, model, progress, resumed);
   const int code = run.run();
-  observers.finish(code);
-  say_how_it_ended(run, o, progress, code);
+  const std::string sample = finish(run, observers, code);
+  say_how_it_ended(run, o, progress, code, sample);
   return code;
 }
 

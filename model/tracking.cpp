@@ -2,7 +2,6 @@
 
 #include <cstdlib>
 
-#include "core/quote.h"
 #include "model/json.h"
 
 namespace moe {
@@ -13,25 +12,19 @@ std::string variable(const char* name, const char* otherwise = "") {
   return value && *value ? value : otherwise;
 }
 
-bool is_url(const std::string& text) {
-  return text.starts_with("http://") || text.starts_with("https://");
-}
-
 // A variable that is set for other programs is no reason to refuse a run.
-bool can_follow_environment(const Tracking::Say& say) {
-  const std::string uri = variable("MLFLOW_TRACKING_URI");
-  if (uri.empty()) return false;
-  if (kWithHttp && is_url(uri)) return true;
-  say(fmt::format("mlflow: MLFLOW_TRACKING_URI is ignored: {}",
-                  kWithHttp ? in_quotes(uri) + " is no server" : "this build has no HTTP client (libcurl)"));
-  return false;
-}
-
 std::optional<MlflowSettings> settings_of(const std::string& option, const Tracking::Say& say) {
-  if (option == "off" || (option.empty() && !can_follow_environment(say))) return std::nullopt;
+  if (option == "off" || (option.empty() && variable("MLFLOW_TRACKING_URI").empty())) return std::nullopt;
   MlflowSettings settings = mlflow_settings_from_environment();
   if (!option.empty() && option != "on") settings.server.url = option;
-  return settings;
+  try {
+    const HttpClient possible(settings.server);
+    return settings;
+  } catch (const Error& e) {
+    if (!option.empty()) throw;
+    say(fmt::format("mlflow: MLFLOW_TRACKING_URI is ignored: {}", e.what()));
+    return std::nullopt;
+  }
 }
 
 }  // namespace
@@ -66,6 +59,10 @@ NamedTexts tracking_params(const ModelConfig& model, const TrainConfig& training
 RunStatus run_status(int exit_code) {
   if (exit_code == 0) return RunStatus::finished;
   return exit_code > 128 ? RunStatus::killed : RunStatus::failed;
+}
+
+void check_tracking(const TrackingOptions& options) {
+  settings_of(options.mlflow, [](const std::string&) {});
 }
 
 Tracking::Tracking(const TrackingOptions& options, const std::filesystem::path& out, const NamedTexts& params,

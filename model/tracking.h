@@ -33,14 +33,19 @@ NamedTexts tracking_params(const ModelConfig&, const TrainConfig&, const std::st
 // What a run's exit code means to MLflow: 0 is finished, 128 + signal is killed, all else is failed.
 RunStatus run_status(int exit_code);
 
+// Throws when --mlflow asks for what cannot be: ErrorKind::usage for a URL that is none and for a build
+// without HTTP, ErrorKind::resource when libcurl is not there. A server that only the environment names is no
+// reason; Tracking says that it is ignored.
+void check_tracking(const TrackingOptions&);
+
 class Tracking {
  public:
   using Say = std::function<void(const std::string&)>;
 
   // first_step: the first that will be logged. `resumed` says that the run in `out` goes on, `kept` is the
   // row of first_step that was logged before and will not be again. `say` gets lines for people, only from
-  // the thread that calls this class. Throws ErrorKind::usage when --mlflow asks for
-  // what cannot be, ErrorKind::resource when a file cannot be made. What fails later never throws.
+  // the thread that calls this class. Throws as check_tracking does,
+  // and ErrorKind::resource when a file cannot be made. What fails later never throws.
   Tracking(const TrackingOptions&, const std::filesystem::path& out, const NamedTexts& params,
            int64_t first_step, bool resumed, const std::optional<MetricRow>& kept, const Say& say);
 

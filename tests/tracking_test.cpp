@@ -5,6 +5,7 @@
 #include <cstdlib>
 
 #include "tests/mlflow_fixture.h"
+#include "tests/run_shop.h"
 
 using namespace moe;
 using Catch::Matchers::Contains;
@@ -172,6 +173,34 @@ TEST_CASE("tracking does what the options and the environment ask for", "[mlflow
   REQUIRE(folder.said.size() == 1);
   CHECK_THAT(folder.said[0], Contains("MLFLOW_TRACKING_URI is ignored"));
   if (kWithHttp) message_of(ErrorKind::usage, [&] { tracks({false, "on"}); });
+  const Variable cut("MLFLOW_TRACKING_URI", "http://");
+  CHECK(tracks({}) == std::pair{false, false});
+  CHECK(folder.said.size() == 1);
+}
+
+TEST_CASE("a server that cannot be is refused before the run in the folder is moved aside", "[mlflow][cli]") {
+  const Variable unset("MLFLOW_TRACKING_URI", nullptr);
+  const moe::test::RunShop shop;
+  REQUIRE(run(shop, shop.training("out", 2)).code == 0);
+  const std::string rows = file_text(shop / "out/metrics.jsonl");
+  CHECK(run(shop, shop.training("out", 2, {"--mlflow=htp://host"})).code == 2);
+  CHECK(file_text(shop / "out/metrics.jsonl") == rows);
+  const Variable cut("MLFLOW_TRACKING_URI", "http://");
+  const Result ignored = run(shop, shop.training("new", 2));
+  CHECK(ignored.code == 0);
+  CHECK_THAT(ignored.out, Contains("MLFLOW_TRACKING_URI is ignored"));
+}
+
+TEST_CASE("a run whose trained model writes nothing is a failed one to the server", "[mlflow][cli]") {
+  if (without_http()) return;
+  FakeMlflow server;
+  const moe::test::RunShop shop;
+  const Result r =
+      run(shop, shop.training("out", 1,
+                              {"--mlflow=" + server.url(), "--learning-rate", "1e30", "--min-learning-rate",
+                               "0", "--warmup-iters", "0", "--schedule", "constant"}));
+  CHECK(r.code == 6);
+  CHECK(server.run().status == "FAILED");
 }
 
 TEST_CASE("exit codes become the status of a run", "[mlflow]") {
