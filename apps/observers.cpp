@@ -1,6 +1,7 @@
 #include "apps/observers.h"
 
 #include <algorithm>
+#include <exception>
 
 #include "apps/run_app.h"
 #include "model/routing_log.h"
@@ -63,7 +64,7 @@ template <class Action>
 void Observers::try_to_draw(Action action) {
   try {
     action();
-  } catch (const Error& e) {
+  } catch (const std::exception& e) {
     progress_.note(fmt::format("pictures: {}; none are drawn from here on", e.what()));
     routing_log_.reset();
     report_.reset();

@@ -42,8 +42,9 @@ nlohmann::json table_json(size_t rows, size_t columns, Value&& value) {
 }
 
 int64_t pairs_of(const LayerWindow& layer, size_t i, size_t j) {
+  if (i == j || layer.together.empty()) return 0;
   const auto a = static_cast<int64_t>(std::min(i, j)), b = static_cast<int64_t>(std::max(i, j));
-  return a == b ? 0 : layer.together[pair_index(a, b, static_cast<int64_t>(layer.load.size()))];
+  return layer.together[pair_index(a, b, static_cast<int64_t>(layer.load.size()))];
 }
 
 }  // namespace

@@ -230,7 +230,8 @@ std::string experts_html(const ReportInput& input, const RoutingWindow* recent,
   std::vector<Figure> layers = draw_layers(windows), loads, together;
   for (size_t l = 0; l < recent->layers.size(); ++l) {
     loads.push_back(draw_load(windows, l));
-    if (recent->top_k > 1) together.push_back(draw_together(*recent, l));
+    if (recent->top_k > 1 && !recent->layers[l].together.empty())
+      together.push_back(draw_together(*recent, l));
   }
   const bool dropped = std::ranges::any_of(layers, [](const Figure& f) { return f.id == "dropped"; });
   out +=

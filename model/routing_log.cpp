@@ -99,10 +99,7 @@ struct RowReader {
     l.entropy_tokens = count(at(object, "sampled"));
     l.entropy_sum = number(at(object, "entropy")) * static_cast<double>(l.entropy_tokens);
     const size_t pairs = size * (size - 1) / 2;
-    if (ok && object.contains("together"))
-      l.together = counts(object["together"], pairs);
-    else
-      l.together.assign(ok ? pairs : 0, 0);
+    if (ok && object.contains("together")) l.together = counts(object["together"], pairs);
     const json& symbols = at(object, "symbols");
     if (!symbols.is_array()) ok = false;
     for (size_t i = 0; ok && i < symbols.size(); ++i) {

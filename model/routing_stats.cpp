@@ -49,6 +49,14 @@ void add_to(std::vector<T>& sum, const std::vector<T>& other) {
   for (size_t i = 0; i < sum.size(); ++i) sum[i] += other[i];
 }
 
+// Counts of which none at all stand for zeros.
+void add_pairs(std::vector<int64_t>& sum, const std::vector<int64_t>& other) {
+  if (sum.empty())
+    sum = other;
+  else if (!other.empty())
+    add_to(sum, other);
+}
+
 }  // namespace
 
 int64_t total(const std::vector<int64_t>& counts) {
@@ -83,7 +91,7 @@ void RoutingWindow::add(const RoutingWindow& other) {
     add_to(a.load, b.load);
     add_to(a.kept, b.kept);
     add_to(a.importance, b.importance);
-    add_to(a.together, b.together);
+    add_pairs(a.together, b.together);
     a.entropy_sum += b.entropy_sum;
     a.entropy_tokens += b.entropy_tokens;
     for (const auto& [symbol, counts] : b.symbols) {

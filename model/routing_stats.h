@@ -21,7 +21,7 @@ struct LayerWindow {
   std::vector<double> importance;  // [E] sum of gates (Shazeer et al. 2017, eq. 6)
   double entropy_sum = 0;          // of H over entropy_tokens tokens, see RoutingStats
   int64_t entropy_tokens = 0;
-  std::vector<int64_t> together;  // [E(E-1)/2] tokens with both experts, pair_index(i, j, E)
+  std::vector<int64_t> together;  // [E(E-1)/2] tokens with both experts, pair_index(i, j, E); or empty: none
   // By symbol (token id): assignments to each expert, [E]. kOtherSymbols holds the sum of what has no row.
   std::map<int32_t, std::vector<int64_t>> symbols;
 

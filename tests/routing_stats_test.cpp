@@ -217,6 +217,29 @@ TEST_CASE("rows whose numbers contradict each other are no rows", "[routing_stat
   }
 }
 
+TEST_CASE("a row without pairs needs no memory for them, and counts as none in sums", "[routing_stats]") {
+  constexpr int64_t kExperts = 1 << 16;
+  std::string zeros = "0";
+  for (int64_t e = 2; e < kExperts; ++e) zeros += ",0";
+  RoutingWindow wide;
+  REQUIRE(from_json(
+      fmt::format(R"({{"first":0,"end":1,"tokens":1,"experts":{},"top_k":1,"layers":[{{"load":[1,{}],)"
+                  R"("importance":[1,{}],"entropy":0,"sampled":1,"symbols":[]}}]}})",
+                  kExperts, zeros, zeros),
+      wide));
+  CHECK(wide.layers[0].together.empty());
+
+  const RoutingWindow window = watched_window();
+  RoutingWindow bare = window, sum = window;
+  for (LayerWindow& layer : bare.layers) layer.together = {};
+  sum.add(bare);
+  bare.add(window);
+  for (size_t l = 0; l < window.layers.size(); ++l) {
+    CHECK(sum.layers[l].together == window.layers[l].together);
+    CHECK(bare.layers[l].together == window.layers[l].together);
+  }
+}
+
 TEST_CASE("a row keeps the most frequent symbols and adds up the others", "[routing_stats]") {
   RoutingWindow window;
   window.end = 1;
