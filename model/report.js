@@ -43,10 +43,14 @@
     return low > 0 && step - points[low - 1][0] < points[low][0] - step ? points[low - 1] : points[low];
   }
 
+  // The steps, each alone in a list, at which any of the curves has a point: a run may be longer than the first.
+  const stepsOf = (curves) => [...new Set(curves.flatMap((c) => c.points.map((p) => p[0])))]
+    .sort((a, b) => a - b).map((step) => [step]);
+
   // Each kind of figure: lines(f, x, y) tells what to say, keys(f) where the arrow keys go.
   const kinds = {
     lines(f, x, y) {
-      const step = nearest(f.curves[0].points, x)[0];
+      const step = nearest(f.steps, x)[0];
       const found = f.curves.map((c) => ({label: c.label, point: nearest(c.points, step)}));
       found.sort((a, b) => Math.abs(a.point[1] - y) - Math.abs(b.point[1] - y));
       const shown = f.curves.length > 8 ? found.slice(0, 8) : found;
@@ -83,6 +87,7 @@
   function attach(figure) {
     const f = data.figures[figure.dataset.figure], svg = figure.querySelector('svg');
     const {box, x: [x0, x1], y: [y0, y1]} = f.axes;
+    if (f.kind === 'lines') f.steps = stepsOf(f.curves);
     const cross = document.createElementNS('http://www.w3.org/2000/svg', 'path');
     cross.setAttribute('class', 'cross');
     let at = null;  // in the plot's units
@@ -103,7 +108,7 @@
       const p = new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse());
       const x = x0 + (p.x - box[0]) / box[2] * (x1 - x0), y = y1 - (p.y - box[1]) / box[3] * (y1 - y0);
       if (x < x0 || x > x1 || y < y0 || y > y1) return hide();
-      show(f.kind === 'lines' ? nearest(f.curves[0].points, x)[0] : x, y);
+      show(f.kind === 'lines' ? nearest(f.steps, x)[0] : x, y);
     });
     svg.addEventListener('pointerleave', hide);
     figure.addEventListener('blur', hide);
@@ -132,8 +137,9 @@
     };
     if (f.kind === 'lines') {
       add('th', ['step', ...f.curves.map((c) => c.label || 'value')]);
-      f.curves[0].points.forEach(([step], i) => add('td', [number(step), ...f.curves.map((c) =>
-        c.points[i] && c.points[i][0] === step ? number(c.points[i][1]) : '')]));
+      const values = f.curves.map((c) => new Map(c.points));
+      f.steps.forEach(([step]) => add('td', [number(step), ...values.map((v) =>
+        v.has(step) ? number(v.get(step)) : '')]));
     } else {
       add('th', ['expert', ...(f.names || (f.columns || f.load).map((c, i) => f.columns ? 'step ' + c[0] : i))]);
       f.values.forEach((row, e) => add('td', [e, ...row.map(number)]));
