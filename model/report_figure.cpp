@@ -137,22 +137,29 @@ std::vector<double> ticks(double low, double high, int count) {
   const double rough = (high - low) / count, power = std::pow(10.0, std::floor(std::log10(rough)));
   const double lead = rough / power;
   const double unit = power * (lead < 1.5 ? 1 : lead < 3.5 ? 2 : lead < 7.5 ? 5 : 10);
+  const double first = std::ceil(low / unit - 1e-9);
   std::vector<double> values;
-  for (double i = std::ceil(low / unit - 1e-9); i * unit <= high + 1e-9 * unit; ++i)
-    values.push_back(i * unit);
+  // Counted, since steps that are small beside the values may lead nowhere.
+  for (int i = 0; i <= 2 * count && (first + i) * unit <= high + 1e-9 * unit; ++i)
+    values.push_back((first + i) * unit);
   return values;
 }
 
 namespace {
 
+// Of the first digit: 0 for 7, 2 for 700, -2 for 0.07.
+int place_of(double value) {
+  return static_cast<int>(std::floor(std::log10(std::abs(value)) + 1e-9));
+}
+
 // "0.5", "100k": all labels of an axis have the decimals that the tick distance needs.
 std::string tick_text(double value, double unit) {
   if (value == 0) return "0";
-  if (unit >= 1e6) return fmt::format("{:g}M", value / 1e6);
-  if (unit >= 1e3) return fmt::format("{:g}k", value / 1e3);
-  if (unit < 1e-3) return fmt::format("{:.3g}", value);
-  const int decimals = std::max(0, -static_cast<int>(std::floor(std::log10(unit) + 1e-9)));
-  return fmt::format("{:.{}f}", value, decimals);
+  if (unit >= 1e6) return fmt::format("{:.9g}M", value / 1e6);
+  if (unit >= 1e3) return fmt::format("{:.0f}k", value / 1e3);
+  const int place = place_of(unit);
+  if (std::abs(value) < 1e-3) return fmt::format("{:.{}g}", value, std::max(3, place_of(value) - place + 1));
+  return fmt::format("{:.{}f}", value, std::max(0, -place));
 }
 
 double unit_of(const std::vector<double>& values) {

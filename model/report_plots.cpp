@@ -21,6 +21,7 @@ void fit_values(const LinePlot& plot, Axes& axes) {
       all.push_back(p.value);
       if (static_cast<double>(p.step) > 0.05 * axes.x1) later.push_back(p.value);
     }
+    if (c.lowest) all.push_back(c.lowest->value);
   }
   const auto [least, most] = std::ranges::minmax(all);
   double low = plot.from_zero ? std::min(0.0, least) : least, high = most;
@@ -29,7 +30,9 @@ void fit_values(const LinePlot& plot, Axes& axes) {
     const double usual = later[(later.size() - 1) * 99 / 100];
     if (usual > low && most - low > 1.8 * (usual - low)) high = low + 1.15 * (usual - low);
   }
-  if (!(high > low)) high = low + (low == 0 ? 1 : std::abs(low) * 0.1);
+  // What differs by less has no labels of its own.
+  if (!(high - low > 1e-6 * std::max(std::abs(low), std::abs(high))))
+    high = low + (low == 0 ? 1 : std::abs(low) * 0.1);
   const double margin = 0.04 * (high - low);
   axes.y0 = plot.from_zero && least >= 0 ? 0 : low - margin;
   axes.y1 = high + margin;
@@ -75,14 +78,12 @@ std::string draw_curve(const Curve& c, const Axes& axes) {
   }
   append_path(out, "<path class=\"line {}\"{} d=\"{}\"/>", c.style, color_of(c, "stroke"),
               points_path(c.points, axes));
-  if (c.mark_lowest && c.points.size() > 1) {
-    const Point best = *std::ranges::min_element(c.points, {}, &Point::value);
+  if (c.lowest)
     append_path(out,
                 "<circle class=\"{}\" r=\"3\" cx=\"{:.1f}\" cy=\"{:.1f}\"><title>lowest: {} at step "
                 "{}</title></circle>",
-                c.style, axes.x(static_cast<double>(best.step)), axes.y(best.value), number_text(best.value),
-                best.step);
-  }
+                c.style, axes.x(static_cast<double>(c.lowest->step)), axes.y(c.lowest->value),
+                number_text(c.lowest->value), c.lowest->step);
   return out;
 }
 
@@ -170,9 +171,10 @@ LinePlot loss_plot(const std::vector<RunHistory>& runs) {
     for (const auto& [metric, label, style] :
          {std::tuple("val_loss", "val", ""), std::tuple("train_loss", "train", " dashed")}) {
       const Series& all = runs[r].metric(metric);
-      if (!all.empty())
-        plot.curves.push_back(
-            {prefix + label, thin(all, kMostPoints), run_class(r) + style, "", {}, {}, *style == 0});
+      if (all.empty()) continue;
+      Curve curve{prefix + label, thin(all, kMostPoints), run_class(r) + style};
+      if (*style == 0 && all.size() > 1) curve.lowest = *std::ranges::min_element(all, {}, &Point::value);
+      plot.curves.push_back(std::move(curve));
     }
   }
   return plot;
@@ -188,15 +190,16 @@ Series thin(const Series& series, size_t most) {
 }
 
 Series smooth(const Series& series, size_t radius, size_t most) {
-  std::vector<double> sums{0};  // of all values before a point
-  for (const Point& p : series) sums.push_back(sums.back() + p.value);
   Series smoothed = thin(series, most);
   size_t i = 0;
   for (Point& p : smoothed) {
     while (series[i].step < p.step) ++i;
     if (radius == 0) continue;
     const size_t begin = i - std::min(i, radius), end = std::min(series.size(), i + radius + 1);
-    p.value = (sums[end] - sums[begin]) / static_cast<double>(end - begin);
+    // Each window by itself: in sums over the whole series one large value would swallow all behind it.
+    double sum = 0;
+    for (size_t j = begin; j < end; ++j) sum += series[j].value;
+    p.value = sum / static_cast<double>(end - begin);
   }
   return smoothed;
 }

@@ -1,6 +1,7 @@
 #pragma once
 // The curves of a report.
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,11 +12,11 @@ namespace moe {
 
 struct Curve {
   std::string label;
-  Series points;      // what the line goes through; few enough to draw
-  std::string style;  // CSS classes of report_figure.css, such as "c0 dashed"
-  std::string color;  // in place of a class with a colour
-  Series low, high;   // a band around the line, over the same steps as each other; or empty
-  bool mark_lowest = false;
+  Series points;                     // what the line goes through; few enough to draw
+  std::string style;                 // CSS classes of report_figure.css, such as "c0 dashed"
+  std::string color;                 // in place of a class with a colour
+  Series low, high;                  // a band around the line, over the same steps as each other; or empty
+  std::optional<Point> lowest = {};  // of all values, also those that the line leaves out: gets a circle
 };
 
 struct LinePlot {

@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "model/report_heatmaps.h"
 #include "model/report_plots.h"
@@ -338,6 +339,52 @@ TEST_CASE("ticks are round and inside", "[report]") {
   CHECK(ticks(0, 10, 5) == std::vector<double>{0, 2, 4, 6, 8, 10});
   CHECK(ticks(1.9, 3.2, 4).front() == Approx(2));
   CHECK(ticks(5, 5, 4).size() == 1);
+}
+
+TEST_CASE("an axis has labels that differ, and ends, however small the range", "[report]") {
+  CHECK(ticks(2.5, 2.5000000000000004, 4).size() <= 9);
+  CHECK(ticks(1e17, 1e17 + 16, 4).size() <= 9);
+  CHECK(ticks(-1e308, 1e308, 4).size() <= 9);
+  using Pair = std::pair<double, double>;
+  for (const auto& [low, high] : {Pair{1.2, 1.2027},
+                                  {1e-4, 1.0001e-4},
+                                  {2.5, 2.5000000000000004},
+                                  {1e17, 1e17 + 16},
+                                  {1e9, 1e9 + 1e4},
+                                  {0, 1e-3},
+                                  {2e12, 2.00001e12}}) {
+    LinePlot plot{"p", "P", ""};
+    plot.curves = {Curve{"c", {{0, low}, {1, high}, {2, low}}}};
+    const std::string body = draw_lines(plot).body;
+    std::set<std::string> labels;
+    size_t n = 0;
+    const std::string mark = "<path class=\"grid\"";
+    for (size_t at = body.find(mark); at != std::string::npos; at = body.find(mark, at + 1), ++n) {
+      const size_t text = body.find('>', body.find("<text", at)) + 1;
+      labels.insert(body.substr(text, body.find('<', text) - text));
+    }
+    INFO(low << " to " << high);
+    CHECK(n >= 3);
+    CHECK(labels.size() == n);
+  }
+}
+
+TEST_CASE("one large value leaves the means elsewhere as they are", "[report]") {
+  Series series;
+  for (int64_t i = 0; i < 1000; ++i) series.push_back({i, i == 10 ? 1e20 : 2.0});
+  CHECK(smooth(series, 5, 1000)[500].value == 2);
+  CHECK(smooth(series, 5, 1000)[999].value == 2);
+}
+
+TEST_CASE("the circle is at the lowest of all evaluations, drawn or not", "[report]") {
+  ReportInput input = full_input();
+  Series& losses = input.runs[0].metrics["val_loss"];
+  losses.clear();
+  for (int64_t i = 0; i < 1001; ++i) losses.push_back({i, i == 502 ? 1.25 : 3.0});
+  REQUIRE(std::ranges::none_of(thin(losses, 400), [](const Point& p) { return p.step == 502; }));
+  const Report report = make_report(input);
+  CHECK(has(figure(report, "loss").body, "lowest: 1.25 at step 502"));
+  CHECK(figure(report, "loss").data["axes"]["y"][0].get<double>() < 1.25);
 }
 
 TEST_CASE("a report replaces the older one with its figures", "[report]") {
