@@ -140,6 +140,12 @@ json parse_json(std::string_view text, const std::string& origin, ErrorKind kind
   }
 }
 
+std::optional<int64_t> integer_in(const json& j) {
+  constexpr auto kLargest = static_cast<uint64_t>(std::numeric_limits<int64_t>::max());
+  if (!j.is_number_integer() || (j.is_number_unsigned() && j.get<uint64_t>() > kLargest)) return std::nullopt;
+  return j.get<int64_t>();
+}
+
 ObjectReader::ObjectReader(const json& object, std::string name, std::string origin, ErrorKind kind)
     : object_(object), name_(std::move(name)), origin_(std::move(origin)), kind_(kind) {
   if (!object.is_object()) throw error(kind, "{}: {} must be an object", origin_, name_);
@@ -185,10 +191,9 @@ Error ObjectReader::wrong(const char* key, const std::string& wanted) const {
 }
 
 void ObjectReader::convert(const char* key, const json& j, int64_t& value) const {
-  constexpr auto kLargest = static_cast<uint64_t>(std::numeric_limits<int64_t>::max());
-  if (!j.is_number_integer() || (j.is_number_unsigned() && j.get<uint64_t>() > kLargest))
-    throw wrong(key, "an integer of 64 bits");
-  value = j.get<int64_t>();
+  const std::optional<int64_t> integer = integer_in(j);
+  if (!integer) throw wrong(key, "an integer of 64 bits");
+  value = *integer;
 }
 
 void ObjectReader::convert(const char* key, const json& j, double& value) const {

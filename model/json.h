@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -67,6 +68,9 @@ class ObjectReader {
 
 // On one line. Bytes that are no UTF-8 are replaced by U+FFFD.
 std::string json_text(const nlohmann::json&);
+
+// The value of an integer of 64 bits; nothing for anything else.
+std::optional<int64_t> integer_in(const nlohmann::json&);
 
 // JSON has no number for them: NaN and the infinities are the texts "NaN", "Infinity" and "-Infinity", as in
 // protobuf's JSON. Reading throws nlohmann::json::exception for what is neither such a text nor a number.

@@ -20,16 +20,20 @@ constexpr int64_t kMostSentBytes = 1 << 20;
 SentState state_of(const json& entry) {
   const MlflowRun run{entry.at("run_id").get<std::string>(), entry.at("experiment_id").get<std::string>(),
                       entry.at("artifact_uri").get<std::string>()};
-  if (!is_mlflow_id(run.id) || !is_mlflow_id(run.experiment_id)) throw error(ErrorKind::data, "no id");
-  return {run, entry.at("offset").get<int64_t>()};
+  const std::optional<int64_t> offset = integer_in(entry.at("offset"));
+  if (!is_mlflow_id(run.id) || !is_mlflow_id(run.experiment_id) || !offset)
+    throw error(ErrorKind::data, "no state");
+  return {run, *offset};
 }
 
 }  // namespace
 
-SpoolLock::SpoolLock(const fs::path& spool) : file_(::open(spool.c_str(), O_RDONLY | O_CLOEXEC)) {
+// A pipe does not keep us waiting; SpoolReader refuses it.
+SpoolLock::SpoolLock(const fs::path& spool)
+    : file_(::open(spool.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
   if (file_ < 0 || ::flock(file_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return;
   ::close(file_);
-  throw error(ErrorKind::usage, "{}: a run that is still going writes it, and sends it by itself",
+  throw error(ErrorKind::usage, "{}: another process sends it, a run that is still going or mlflow-sync",
               spool.string());
 }
 

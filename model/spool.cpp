@@ -65,16 +65,27 @@ json as_json(const RunEnd& r) {
   return {{"kind", "end"}, {"status", static_cast<int>(r.status)}, {"time", r.time}};
 }
 
+int64_t integer_at(const json& j, const char* key) {
+  const std::optional<int64_t> value = integer_in(j.at(key));
+  if (!value) throw error(ErrorKind::data, "no integer");
+  return *value;
+}
+
 SpoolRecord start_in(const json& j) {
   const std::string id = j.at("id");
   if (id.empty() || id.find_first_not_of("0123456789abcdef") != std::string::npos)
     throw error(ErrorKind::data, "no id");  // it becomes part of a query
-  return RunStart{id,           j.at("server"),           j.at("experiment"),    j.at("name"),
-                  j.at("time"), texts_in(j.at("params")), texts_in(j.at("tags"))};
+  return RunStart{id,
+                  j.at("server"),
+                  j.at("experiment"),
+                  j.at("name"),
+                  integer_at(j, "time"),
+                  texts_in(j.at("params")),
+                  texts_in(j.at("tags"))};
 }
 
 SpoolRecord row_in(const json& j) {
-  MetricRow row{j.at("step"), j.at("time"), {}};
+  MetricRow row{integer_at(j, "step"), j.at("time"), {}};
   for (const auto& [name, value] : j.at("values").items())
     row.values.emplace_back(name, number_from_json(value));
   return row;
@@ -83,13 +94,13 @@ SpoolRecord row_in(const json& j) {
 SpoolRecord record_in(const json& j) {
   const std::string kind = j.at("kind");
   if (kind == "start") return start_in(j);
-  if (kind == "resume") return RunResume{j.at("step"), texts_in(j.at("changed"))};
+  if (kind == "resume") return RunResume{integer_at(j, "step"), texts_in(j.at("changed"))};
   if (kind == "metrics") return row_in(j);
   if (kind == "file") return RunFile{j.at("path")};
-  const int status = j.at("status");
+  const int64_t status = integer_at(j, "status");
   if (kind != "end" || status < 1 || status > static_cast<int>(RunStatus::killed))
     throw error(ErrorKind::data, "no record");
-  return RunEnd{static_cast<RunStatus>(status), j.at("time")};
+  return RunEnd{static_cast<RunStatus>(status), integer_at(j, "time")};
 }
 
 fs::path new_spool(const fs::path& out, const RunStart& start) {

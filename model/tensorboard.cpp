@@ -6,6 +6,7 @@
 #include <bit>
 #include <charconv>
 #include <chrono>
+#include <limits>
 #include <string_view>
 #include <utility>
 
@@ -112,12 +113,12 @@ std::string host_name() {
   return name.empty() ? "localhost" : name;
 }
 
-// The seconds in an event file's name; 0 for other files.
+// The seconds in an event file's name; 0 for other files, and for those that none can come behind.
 int64_t seconds_in(const std::string& name) {
   int64_t seconds = 0;
   if (name.starts_with(kEventsPrefix))
     std::from_chars(name.data() + kEventsPrefix.size(), name.data() + name.size(), seconds);
-  return seconds;
+  return seconds < std::numeric_limits<int64_t>::max() ? seconds : 0;
 }
 
 fs::path next_file(const fs::path& folder) {

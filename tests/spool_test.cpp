@@ -101,6 +101,10 @@ TEST_CASE("a line with the right checksum that is no record is passed over", "[s
   for (const char* text :
        {"", "{}", "[]", "7", "{\"kind\":\"end\",\"status\":9,\"time\":1}", "{\"kind\":\"later\"}",
         "{\"kind\":\"metrics\",\"step\":\"x\",\"time\":1,\"values\":{}}",
+        "{\"kind\":\"metrics\",\"step\":1e300,\"time\":1,\"values\":{}}",
+        "{\"kind\":\"metrics\",\"step\":9223372036854775808,\"time\":1,\"values\":{}}",
+        "{\"kind\":\"resume\",\"step\":-1e300,\"changed\":[]}",
+        "{\"kind\":\"end\",\"status\":1e300,\"time\":1}", "{\"kind\":\"end\",\"status\":1,\"time\":1e300}",
         "{\"kind\":\"metrics\",\"step\":1,\"time\":1,\"values\":{\"a\":\"b\"}}",
         "{\"kind\":\"start\",\"id\":\"' OR 1\",\"server\":\"\",\"experiment\":\"\",\"name\":\"\","
         "\"time\":1,\"params\":[],\"tags\":[]}"})
@@ -169,6 +173,7 @@ TEST_CASE("what is no file or has no lines is refused as a spool", "[spool]") {
   CHECK_THAT(message_of(ErrorKind::data, [&] { SpoolReader(folder.path()); }), Contains("no file"));
   REQUIRE(::mkfifo((folder / "pipe").c_str(), 0600) == 0);
   CHECK_THAT(message_of(ErrorKind::data, [&] { SpoolReader(folder / "pipe"); }), Contains("no file"));
+  { const SpoolLock at_once(folder / "pipe"); }
   std::ofstream(folder / "long") << std::string(20 << 20, 'x');
   CHECK_THAT(message_of(ErrorKind::data, [&] { SpoolReader(folder / "long").next(); }), Contains("longer"));
 }
@@ -233,7 +238,8 @@ TEST_CASE("what was sent is known for each server, and a damaged note of it coun
   const std::string good = file_text(sent);
   for (const std::string& bad :
        {std::string(), std::string("{"), std::string("[]"), std::string("{\"http://a\": 5}"),
-        good.substr(0, good.size() / 2), std::string(good).replace(good.find("r1"), 2, "\x1b[")}) {
+        good.substr(0, good.size() / 2), std::string(good).replace(good.find("r1"), 2, "\x1b["),
+        std::string(good).replace(good.find(":10,"), 4, ":1e300,")}) {
     std::ofstream(sent, std::ios::binary) << bad;
     CHECK_FALSE(SentLog(spool).find("http://a").run);
   }

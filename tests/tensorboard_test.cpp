@@ -189,6 +189,13 @@ TEST_CASE("each start of a run has a file behind the older ones, which tells whe
             .filename()
             .string()
             .starts_with("events.out.tfevents.9000000001."));
+  // Nothing can come behind this one.
+  std::ofstream(folder / "tb/events.out.tfevents.9223372036854775807") << "";
+  CHECK(EventWriter(folder / "tb", 0, no_warning)
+            .path()
+            .filename()
+            .string()
+            .starts_with("events.out.tfevents.9000000002."));
 }
 
 TEST_CASE("a run that goes back says so in the same file", "[tensorboard]") {
