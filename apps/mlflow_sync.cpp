@@ -26,7 +26,8 @@ Error damaged_start(const std::filesystem::path& spool) {
 HttpServer server_for(const SyncOptions& options, const std::filesystem::path& spool) {
   HttpServer server = mlflow_settings_from_environment().server;
   if (!options.server.empty()) server.url = options.server;
-  if (!options.server.empty() || std::getenv("MLFLOW_TRACKING_URI")) return server;
+  const char* uri = std::getenv("MLFLOW_TRACKING_URI");
+  if (!options.server.empty() || (uri && *uri)) return server;
   const auto start = start_of_spool(spool);
   if (!start) throw damaged_start(spool);
   HttpServer named;

@@ -203,8 +203,8 @@ void Mlflow::report_end() {
   if (problem_.empty() && sender_.run()) return say_("mlflow  " + client_.page(*sender_.run()));
   const std::string reason = problem_.empty() ? "the server did not answer in time" : problem_;
   try {
-    say_(fmt::format("mlflow: {} rows are not sent ({}); later: ./mlflow-sync {}",
-                     count_rows(spool_.path(), sender_.offset()), reason, out_.string()));
+    say_(fmt::format("mlflow: {} rows are not sent ({}); later: ./mlflow-sync {} --mlflow {}",
+                     count_rows(spool_.path(), sender_.offset()), reason, out_.string(), client_.url()));
   } catch (const Error& e) {
     say_(fmt::format("mlflow: what was not sent is lost: {}", e.what()));
   }

@@ -15,6 +15,9 @@ using nlohmann::json;
 constexpr const char* kApi = "/api/2.0/mlflow/";
 constexpr const char* kFilesApi = "/api/2.0/mlflow-artifacts/artifacts/";
 constexpr std::string_view kFilesScheme = "mlflow-artifacts:/";
+constexpr const char* kPasswordHint =
+    "set MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, which only go to a "
+    "server that --mlflow or MLFLOW_TRACKING_URI names";
 // The protocol's other limits. Values are cut to what servers before 2.10 take; with names of at most 250
 // bytes, none of our requests comes near the limit of 1 MB.
 constexpr size_t kTextsARequest = 100, kLongestName = 250, kLongestValue = 500;
@@ -28,12 +31,11 @@ std::string describe(const HttpReply& reply, const std::string& code, const std:
   if (!reply.redirect.empty())
     return fmt::format("status {}, it points to {}, which is not followed", reply.status,
                        in_quotes(reply.redirect));
-  if (reply.status == 401 || reply.status == 403)
-    return fmt::format(
-        "status {}: set MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
-        reply.status);
-  if (message.empty()) return fmt::format("status {}: {}", reply.status, in_quotes(reply.body));
-  return fmt::format("status {}, {}: {}", reply.status, in_quotes(code), in_quotes(message));
+  if (reply.status == 401) return fmt::format("status 401: {}", kPasswordHint);
+  const std::string told =
+      message.empty() ? fmt::format("status {}: {}", reply.status, in_quotes(reply.body))
+                      : fmt::format("status {}, {}: {}", reply.status, in_quotes(code), in_quotes(message));
+  return reply.status == 403 ? fmt::format("{}; if a password is missing, {}", told, kPasswordHint) : told;
 }
 
 // The JSON of a reply, null when it is none; error_code is the server's.

@@ -33,6 +33,7 @@ enum class Mood {
   cuts_early,    // hangs up without doing it
   redirects,     // elsewhere
   refuses_user,  // 401
+  forbids,       // 403, with a reason
 };
 
 class FakeMlflow {
@@ -212,6 +213,9 @@ class FakeMlflow {
         return;
       case Mood::refuses_user:
         send_text(connection, http({401, "no"}));
+        return;
+      case Mood::forbids:
+        send_text(connection, http(refused(403, "PERMISSION_DENIED", "not your experiment")));
         return;
     }
   }

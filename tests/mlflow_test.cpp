@@ -9,9 +9,9 @@ using Catch::Matchers::Contains;
 
 namespace {
 
-constexpr Mood kBadMoods[] = {Mood::hangs,      Mood::trickles,  Mood::fails,       Mood::garbage,
-                              Mood::wrong_json, Mood::no_json,   Mood::huge,        Mood::cuts_late,
-                              Mood::cuts_early, Mood::redirects, Mood::refuses_user};
+constexpr Mood kBadMoods[] = {Mood::hangs,      Mood::trickles,  Mood::fails,        Mood::garbage,
+                              Mood::wrong_json, Mood::no_json,   Mood::huge,         Mood::cuts_late,
+                              Mood::cuts_early, Mood::redirects, Mood::refuses_user, Mood::forbids};
 
 }  // namespace
 
@@ -50,7 +50,9 @@ TEST_CASE("whatever a server does, a run ends, and all of it is there once the s
     RunFolder folder;
     server.mood = mood;
     folder.log_run(server.url(), 50);
-    CHECK_THAT(folder.all_said(), Contains("50 rows are not sent") && Contains("mlflow-sync"));
+    CHECK_THAT(folder.all_said(),
+               Contains("50 rows are not sent") &&
+                   Contains("./mlflow-sync " + folder.path().string() + " --mlflow " + server.url()));
     server.mood = Mood::good;
     folder.send_rest(server.url());
     check_whole(server, folder, 50);
@@ -80,6 +82,20 @@ TEST_CASE("whatever a server does after it took the begin of a run, nothing coun
     folder.send_rest(server.url());
     check_whole(server, folder, 50);
   }
+}
+
+TEST_CASE("a server that refuses is quoted, and people are told who gets their password", "[mlflow]") {
+  if (without_http()) return;
+  FakeMlflow server;
+  MlflowClient client({server.url()});
+  const auto refusal = [&](Mood mood) {
+    server.mood = mood;
+    return message_of(ErrorKind::runtime, [&] { client.experiment_id("e"); });
+  };
+  const std::string unknown = refusal(Mood::refuses_user), forbidden = refusal(Mood::forbids);
+  CHECK_THAT(unknown, Contains("MLFLOW_TRACKING_TOKEN") && Contains("--mlflow"));
+  CHECK_THAT(forbidden, Contains("PERMISSION_DENIED") && Contains("not your experiment"));
+  CHECK_THAT(forbidden, Contains("MLFLOW_TRACKING_TOKEN") && Contains("--mlflow"));
 }
 
 TEST_CASE("the end of a run gives up a request that would take longer than it waits", "[mlflow]") {

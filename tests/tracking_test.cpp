@@ -81,6 +81,9 @@ TEST_CASE("mlflow-sync gives a password to the server that it was told of, not t
   folder.log_run(server.url(), 2);
   run(folder, {"mlflow-sync", ".", "--again"});
   CHECK(server.last_headers().find("topsecret") == std::string::npos);
+  const Variable empty("MLFLOW_TRACKING_URI", "");  // as if it were not set
+  CHECK(run(folder, {"mlflow-sync", ".", "--again"}).code == 0);
+  CHECK(server.last_headers().find("topsecret") == std::string::npos);
   run(folder, {"mlflow-sync", ".", "--again", "--mlflow", server.url()});
   CHECK_THAT(server.last_headers(), Contains("topsecret"));
 }
