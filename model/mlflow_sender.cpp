@@ -21,13 +21,26 @@ void append(std::vector<MlflowMetric>& metrics, const MetricRow& row) {
     metrics.push_back({name, value, milliseconds(row.time), row.step});
 }
 
-// The file below `out`; empty when the path or a link leads out of it, as a spool from elsewhere may try.
-fs::path inside(const fs::path& out, const std::string& path) {
-  std::error_code missing;
-  const fs::path root = fs::canonical(out, missing), file = fs::canonical(root / path, missing);
+// Where the path leads, links followed; empty when it leads nowhere. Throws ErrorKind::data when that cannot
+// be told now.
+fs::path target_of(const fs::path& path) {
+  std::error_code code;
+  fs::path target = fs::canonical(path, code);
+  if (!code) return target;
+  for (const std::errc nowhere : {std::errc::no_such_file_or_directory, std::errc::not_a_directory,
+                                  std::errc::too_many_symbolic_link_levels, std::errc::filename_too_long})
+    if (code == nowhere) return {};
+  throw error(ErrorKind::data, "cannot read {}: {}", path.string(), code.message());
+}
+
+// The file below `out`; empty when the path or a link leads out of it, as a spool from elsewhere may try, and
+// when no file is there.
+fs::path file_inside(const fs::path& out, const std::string& path) {
+  const fs::path root = target_of(out), file = target_of(root / path);
   const fs::path relative = file.lexically_relative(root);
-  const bool below = !missing && !relative.empty() && *relative.begin() != ".." && *relative.begin() != ".";
-  return below ? file : fs::path();
+  const bool below = !relative.empty() && *relative.begin() != ".." && *relative.begin() != ".";
+  std::error_code none;
+  return below && fs::is_regular_file(file, none) ? file : fs::path();
 }
 
 }  // namespace
@@ -106,21 +119,16 @@ void MlflowSender::send(const MetricRow& first) {
 }
 
 void MlflowSender::send(const RunFile& wanted) {
-  const fs::path file = inside(spool_.parent_path().parent_path(), wanted.path);
+  const fs::path file = file_inside(spool_.parent_path().parent_path(), wanted.path);
   const auto leave_out = [&](const std::string& why) {
     left_out_.push_back(fmt::format("{}: {}", in_quotes(wanted.path), why));
   };
-  if (file.empty()) return leave_out("it is not in the folder of the run");
+  if (file.empty()) return leave_out("it is no file in the folder of the run");
   if (!MlflowClient::takes_files(*state_.run))
     return leave_out(fmt::format("the server keeps files at {}, where only its own client can write",
                                  in_quotes(state_.run->artifact_uri)));
-  try {
-    client_.upload(*state_.run, wanted.path, file);
-    ++files_sent_;
-  } catch (const Error& e) {
-    if (e.kind() != ErrorKind::data) throw;
-    leave_out(e.what());
-  }
+  client_.upload(*state_.run, wanted.path, file);
+  ++files_sent_;
 }
 
 void MlflowSender::send(const RunEnd& end) {

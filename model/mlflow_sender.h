@@ -23,7 +23,8 @@ class MlflowSender {
   MlflowSender(MlflowClient&, std::filesystem::path spool);
 
   // Sends what comes next; false when all that is in the spool is sent. Throws when the server did not take
-  // it, ErrorKind::runtime; the next call tries again.
+  // it, ErrorKind::runtime, or a file of the run could not be read, ErrorKind::data; the next call tries
+  // again.
   bool send_next();
   // Forgets what was sent: all of it goes out again, into a new run where the server has lost the old one.
   void start_over();
@@ -37,7 +38,7 @@ class MlflowSender {
   int64_t rows_sent() const { return rows_sent_; }
   int64_t files_sent() const { return files_sent_; }
   int64_t damaged_lines() const { return reader_.damaged_lines(); }
-  // Files that were not sent, with the reasons. They are not tried again.
+  // Files that never can be sent, with the reasons. They are not tried again.
   const std::vector<std::string>& left_out() const { return left_out_; }
 
  private:

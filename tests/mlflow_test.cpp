@@ -2,6 +2,8 @@
 
 #include "model/mlflow.h"
 
+#include <sys/resource.h>
+
 #include "tests/mlflow_fixture.h"
 
 using namespace moe;
@@ -315,6 +317,28 @@ TEST_CASE("a spool cannot make its sender read files outside of the run's folder
                                                                  {"latest/model.safetensors", "best"}});
   CHECK(std::ranges::count_if(folder.said,
                               [](const std::string& s) { return s.starts_with("mlflow: not sent"); }) == 7);
+}
+
+TEST_CASE("a file that cannot be read for the moment is not left out", "[mlflow]") {
+  if (without_http()) return;
+  FakeMlflow server;
+  RunFolder folder;
+  {
+    SpoolWriter spool(folder.path(), {"ab", server.url(), "makemoe", "out", 1, kParams, {}});
+    spool.append(RunFile{"config.json"});
+  }
+  MlflowClient client({server.url()});
+  MlflowSender sender(client, folder.spool());
+  REQUIRE(sender.send_next());
+  rlimit files{};
+  REQUIRE(::getrlimit(RLIMIT_NOFILE, &files) == 0);
+  const rlimit none{0, files.rlim_max};
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &none) == 0);
+  CHECK_THROWS_AS(sender.send_next(), Error);
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &files) == 0);
+  CHECK(sender.left_out().empty());
+  CHECK(sender.send_next());
+  CHECK(server.run().files.contains("config.json"));
 }
 
 TEST_CASE("a server that keeps its files elsewhere gets all but the files, and people are told", "[mlflow]") {
