@@ -7,6 +7,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <exception>
+#include <map>
 #include <random>
 #include <utility>
 
@@ -51,12 +52,20 @@ RunStart start_of(const MlflowSettings& settings, const std::string& server, con
            {"makemoe.out", folder.string()}}};
 }
 
-// Those parameters whose value is another than at the start of the spool.
+// Those parameters whose value is another than the run had when it was last started or resumed.
 NamedTexts changed_params(const fs::path& spool, const NamedTexts& params) {
-  const auto start = start_of_spool(spool);
+  std::map<std::string, std::string> before;
+  SpoolReader reader(spool);
+  while (const auto record = reader.next()) {
+    const auto* start = std::get_if<RunStart>(&*record);
+    const auto* resume = std::get_if<RunResume>(&*record);
+    if (!start && !resume) continue;
+    for (const auto& [name, value] : start ? start->params : resume->changed) before[name] = value;
+  }
   NamedTexts changed;
-  for (const auto& param : params)
-    if (start && std::ranges::find(start->params, param) == start->params.end()) changed.push_back(param);
+  for (const auto& [name, value] : params)
+    if (const auto it = before.find(name); it == before.end() || it->second != value)
+      changed.emplace_back(name, value);
   return changed;
 }
 
@@ -89,8 +98,12 @@ Mlflow::Mlflow(const MlflowSettings& settings, const fs::path& out, const NamedT
       out_(out),
       say_(std::move(say)),
       client_(settings.server, settings.limits),
-      spool_(open_spool(settings, client_.url(), out, params, resumed_at)),
-      sender_(client_, spool_.path()) {
+      spool_(open_spool(settings, client_.url(), out, params, resumed_at)) {
+  try {
+    sender_.emplace(client_, spool_.path());
+  } catch (const Error&) {
+    // The thread tries it again, and says why it has to.
+  }
   if (resumed_at) append(RunResume{*resumed_at, changed_params(spool_.path(), params)});
   thread_ = quiet_thread([this] { send_spool(); });
 }
@@ -158,13 +171,20 @@ void Mlflow::send_spool() {
 std::string Mlflow::try_to_send() {
   std::string problem;
   try {
-    while (sender_.send_next()) set_answers(true);
+    if (!sender_) take_over();
+    while (sender_->send_next()) set_answers(true);
     return "";
   } catch (const std::exception& e) {
     problem = e.what();
   }
   set_answers(false);
   return problem;
+}
+
+// An mlflow-sync that had the spool took the run for one that was killed, and said so.
+void Mlflow::take_over() {
+  sender_.emplace(client_, spool_.path());
+  if (sender_->run()) client_.update_run(*sender_->run(), RunStatus::running, 0);
 }
 
 void Mlflow::set_answers(bool answers) {
@@ -197,14 +217,16 @@ void Mlflow::finish(RunStatus status, const std::vector<std::string>& files) {
 }
 
 void Mlflow::report_end() {
-  for (const std::string& file : sender_.left_out()) say_(fmt::format("mlflow: not sent: {}", file));
+  if (sender_)
+    for (const std::string& file : sender_->left_out()) say_(fmt::format("mlflow: not sent: {}", file));
   const int64_t lost = spool_.lost() + static_cast<int64_t>(spool_.waiting());
   if (lost > 0) say_(fmt::format("mlflow: {} rows are lost: {}", lost, spool_.problem()));
-  if (problem_.empty() && sender_.run()) return say_("mlflow  " + client_.page(*sender_.run()));
+  if (problem_.empty() && sender_ && sender_->run()) return say_("mlflow  " + client_.page(*sender_->run()));
   const std::string reason = problem_.empty() ? "the server did not answer in time" : problem_;
   try {
+    const int64_t sent = sender_ ? sender_->offset() : SentLog(spool_.path()).find(client_.url()).offset;
     say_(fmt::format("mlflow: {} rows are not sent ({}); later: ./mlflow-sync {} --mlflow {}",
-                     count_rows(spool_.path(), sender_.offset()), reason, out_.string(), client_.url()));
+                     count_rows(spool_.path(), sent), reason, out_.string(), client_.url()));
   } catch (const Error& e) {
     say_(fmt::format("mlflow: what was not sent is lost: {}", e.what()));
   }

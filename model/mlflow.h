@@ -35,9 +35,9 @@ class Mlflow {
 
   // Starts a run, or goes on with the newest spool in OUT/mlflow when the run was resumed at a step.
   // `say` gets a line when the server stops taking rows, when it takes them again, and at the end; it is only
-  // called from the thread that calls this class. Throws ErrorKind::usage for a URL that is none, for a build
-  // without HTTP and for a spool that another process sends, ErrorKind::resource when the spool cannot be
-  // made.
+  // called from the thread that calls this class. Throws ErrorKind::usage for a URL that is none and for a
+  // build without HTTP, ErrorKind::resource when the spool cannot be made. While another process (an
+  // mlflow-sync) sends the spool, rows wait in it.
   Mlflow(const MlflowSettings&, const std::filesystem::path& out, const NamedTexts& params,
          std::optional<int64_t> resumed_at, Say say);
   // Ends a run that did not reach finish() as failed.
@@ -57,6 +57,7 @@ class Mlflow {
   void tell();
   void send_spool();
   std::string try_to_send();
+  void take_over();
   void set_answers(bool answers);
   void stop_thread();
   void report_end();
@@ -66,7 +67,7 @@ class Mlflow {
   Say say_;
   MlflowClient client_;
   SpoolWriter spool_;
-  MlflowSender sender_;  // of the thread, while it runs
+  std::optional<MlflowSender> sender_;  // of the thread, while it runs; none while another process sends
   bool disk_failing_ = false, finished_ = false;
   std::string told_;  // the problem that was last said
 

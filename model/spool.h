@@ -31,7 +31,7 @@ struct RunStart {
 };
 struct RunResume {
   int64_t step = 0;
-  NamedTexts changed;  // parameters that are no longer those of the start
+  NamedTexts changed;  // parameters whose value is another than before
 };
 struct RunFile {
   std::string path;  // below OUT

@@ -185,8 +185,42 @@ TEST_CASE("a run that goes on is the same run, and what changed is told", "[mlfl
   CHECK(server.run().tags.at("resumed.max_iters") == "6000");
   CHECK(server.run().tags.at("resumed.step") == "10");
   CHECK_FALSE(server.run().tags.contains("resumed.top_k"));
+  folder.log_run(server.url(), 25, 20);  // back to what it started with
+  CHECK(server.run().tags.at("resumed.max_iters") == "5000");
   folder.log_run(server.url(), 1);
   CHECK(server.runs().size() == 2);
+}
+
+TEST_CASE("a run that is resumed while another process sends its spool goes on, and sends the rest",
+          "[mlflow]") {
+  if (without_http()) return;
+  FakeMlflow server;
+  RunFolder folder;
+  folder.log_run(server.url(), 10, {}, kParams, RunStatus::killed);
+  MlflowClient client({server.url()});
+  std::optional<MlflowSender> other;
+  other.emplace(client, folder.spool());
+  folder.said.clear();
+  Mlflow mlflow(settings_for(server.url()), folder.path(), kParams, 10, folder.say);
+  int64_t step = 10;
+  const auto log_until_said = [&](size_t lines) {
+    for (int i = 0; i < 2000 && folder.said.size() < lines; ++i) {
+      mlflow.log(row_of(step++));
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    REQUIRE(folder.said.size() == lines);
+  };
+  log_until_said(1);
+  CHECK_THAT(folder.said[0], Contains("another process sends it") && Contains("training goes on"));
+  while (other->send_next()) {
+  }
+  other->close_run();
+  CHECK(server.run().status == "KILLED");
+  other.reset();
+  log_until_said(2);
+  CHECK(server.run().status == "RUNNING");
+  mlflow.finish(RunStatus::finished, {"config.json", "model.safetensors"});
+  check_whole(server, folder, step);
 }
 
 TEST_CASE("a run that is resumed without a spool starts one", "[mlflow]") {
