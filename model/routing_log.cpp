@@ -1,12 +1,7 @@
 #include "model/routing_log.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -120,10 +115,6 @@ std::string file_contents(const std::filesystem::path& path) {
   return std::filesystem::exists(path, ignored) ? read_file(path, ErrorKind::data, kMostRoutingBytes) : "";
 }
 
-Error append_error(const std::filesystem::path& path, int code) {
-  return error(ErrorKind::resource, "cannot append to {}: {}", path.string(), std::strerror(code));
-}
-
 }  // namespace
 
 std::string to_json(const RoutingWindow& window) {
@@ -224,35 +215,27 @@ std::vector<RoutingWindow> coarsen(std::vector<RoutingWindow> windows, size_t mo
   return coarse;
 }
 
-RoutingLog::RoutingLog(std::filesystem::path file, int64_t step) : path_(std::move(file)) {
+namespace {
+
+// The file, which keeps only the rows of steps before this one.
+const std::filesystem::path& with_rows_before(int64_t step, const std::filesystem::path& file) {
   std::string kept;
-  const std::string text = file_contents(path_);
+  const std::string text = file_contents(file);
   for_each_line(text, [&](std::string_view line) {
     RoutingWindow window;
     if (from_json(line, window) && window.end <= step) kept.append(line) += '\n';
   });
-  write_file(path_, kept);
-  file_ = ::open(path_.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
-  if (file_ < 0) throw append_error(path_, errno);
+  write_file(file, kept);
+  return file;
 }
 
-RoutingLog::~RoutingLog() {
-  if (file_ >= 0) ::close(file_);
-}
+}  // namespace
+
+RoutingLog::RoutingLog(const std::filesystem::path& file, int64_t step)
+    : file_(with_rows_before(step, file), LogFile::Existing::keep) {}
 
 void RoutingLog::append(const RoutingWindow& window) {
-  const std::string line = to_json(window) + '\n';
-  const off_t before = ::lseek(file_, 0, SEEK_END);
-  for (size_t done = 0; done < line.size();) {
-    const ssize_t n = ::write(file_, line.data() + done, line.size() - done);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) {
-      const int code = errno;
-      if (before >= 0) (void)!::ftruncate(file_, before);
-      throw append_error(path_, code);
-    }
-    done += static_cast<size_t>(n);
-  }
+  file_.append(as_bytes(to_json(window) + '\n'));
 }
 
 }  // namespace moe

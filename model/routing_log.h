@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "core/log_file.h"
 #include "model/routing_stats.h"
 
 namespace moe {
@@ -47,16 +48,12 @@ class RoutingLog {
  public:
   // For a run whose next step is `step`: rows of an earlier run that reach beyond it are dropped, and so is
   // a last line that was cut short. 0 starts anew.
-  RoutingLog(std::filesystem::path file, int64_t step);
-  ~RoutingLog();
-  RoutingLog(const RoutingLog&) = delete;
-  RoutingLog& operator=(const RoutingLog&) = delete;
+  RoutingLog(const std::filesystem::path& file, int64_t step);
 
   void append(const RoutingWindow&);
 
  private:
-  std::filesystem::path path_;
-  int file_ = -1;
+  LogFile file_;
 };
 
 }  // namespace moe
