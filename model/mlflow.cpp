@@ -11,6 +11,8 @@
 #include <random>
 #include <utility>
 
+#include "model/run_history.h"
+
 namespace moe {
 namespace {
 
@@ -37,19 +39,17 @@ std::string new_id() {
 
 RunStart start_of(const MlflowSettings& settings, const std::string& server, const fs::path& out,
                   const NamedTexts& params) {
-  const fs::path folder = fs::absolute(out).lexically_normal();
-  const std::string name = (folder.has_filename() ? folder : folder.parent_path()).filename().string();
   const char* user = std::getenv("USER");
   return {new_id(),
           server,
           settings.experiment,
-          settings.run_name.empty() ? name : settings.run_name,
+          settings.run_name.empty() ? folder_name(out) : settings.run_name,
           now(),
           params,
           {{"mlflow.source.name", "train_moe"},
            {"mlflow.source.type", "LOCAL"},
            {"mlflow.user", user ? user : "unknown"},
-           {"makemoe.out", folder.string()}}};
+           {"makemoe.out", fs::absolute(out).lexically_normal().string()}}};
 }
 
 // Those parameters whose value is another than the run had when it was last started or resumed.

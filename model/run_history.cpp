@@ -32,12 +32,12 @@ bool add_row(std::string_view line, std::map<std::string, Series>& metrics) {
   return true;
 }
 
+}  // namespace
+
 std::string folder_name(const std::filesystem::path& folder) {
   const auto name = std::filesystem::absolute(folder).lexically_normal();
   return (name.has_filename() ? name.filename() : name.parent_path().filename()).string();
 }
-
-}  // namespace
 
 const Series& RunHistory::metric(const std::string& key) const {
   static const Series kNone;

@@ -17,6 +17,9 @@ struct Point {
 };
 using Series = std::vector<Point>;  // steps rise strictly
 
+// What a run is called: the last part of its folder's path, also of "." and "out/".
+std::string folder_name(const std::filesystem::path& folder);
+
 struct RunHistory {
   std::string name;                       // of the folder
   std::map<std::string, Series> metrics;  // by the names of metrics.jsonl
