@@ -17,7 +17,7 @@ std::string number_text(double value) {
   if (value == 0) return "0";
   const double size = std::abs(value);
   if (size >= 1e15 || size < 1e-4) return fmt::format("{:.1e}", value);
-  if (size >= 1e4) return count_text(value);
+  if (size >= 9999.5) return count_text(value);  // what four digits would round to 1e+04
   return fmt::format("{:.4g}", value);
 }
 

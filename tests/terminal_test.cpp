@@ -99,5 +99,7 @@ TEST_CASE("numbers are short and counts have commas", "[terminal]") {
   CHECK(number_text(1.69944) == "1.699");
   CHECK(number_text(0.001) == "0.001");
   CHECK(number_text(12345.6) == "12,346");
+  CHECK(number_text(9999.7) == "10,000");
+  CHECK(number_text(9999.4) == "9999");
   CHECK(number_text(0.0000123) == "1.2e-05");
 }
