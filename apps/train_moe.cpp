@@ -1,5 +1,7 @@
 // train_moe: from a text to a model.
 
+#include <cstring>
+
 #include "apps/observers.h"
 #include "apps/options.h"
 #include "apps/run_app.h"
@@ -126,6 +128,8 @@ int train(TrainOptions& o) {
   const int code = run.run();
   const std::string sample = finish(run, observers, code);
   say_how_it_ended(run, o, progress, code, sample);
+  if (progress.lost() != 0)
+    throw error(ErrorKind::resource, "cannot write to stdout: {}", std::strerror(progress.lost()));
   return code;
 }
 

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cmath>
 #include <cstdlib>
@@ -118,8 +119,8 @@ void Progress::finish() {
 }
 
 void Progress::write(std::string_view text) {
-  std::fwrite(text.data(), 1, text.size(), out_);
-  std::fflush(out_);
+  const bool whole = std::fwrite(text.data(), 1, text.size(), out_) == text.size();
+  if ((std::fflush(out_) != 0 || !whole) && lost_ == 0 && errno != EPIPE) lost_ = errno;
 }
 
 void Progress::print_line(std::string_view line) {

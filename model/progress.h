@@ -69,6 +69,9 @@ class Progress {
   void note(std::string_view line);
   // Takes the live line away.
   void finish();
+  // The first error (errno) by which something of all this was lost; 0 when there was none. A reader that
+  // went away is none: it knows.
+  int lost() const { return lost_; }
 
  private:
   void write(std::string_view text);
@@ -86,6 +89,7 @@ class Progress {
   double last_line_time_ = 0;
   int64_t last_line_step_ = 0;
   bool live_line_shown_ = false;
+  int lost_ = 0;
 };
 
 // The line of a step: "step 12/5000  loss 3.1416  lr 0.001  grad 1.23  310 ms  1650 tok/s  busiest 1.4x

@@ -299,6 +299,18 @@ TEST_CASE("training ends, with the model saved, when nobody reads its report any
   CHECK(std::stoll(load_checkpoint(shop / "out").note("step")) >= 6);
 }
 
+TEST_CASE("a report that a full disk did not take is code 5, with the model saved", "[cli]") {
+  const Workshop shop;
+  const int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
+  REQUIRE(full >= 0);
+  Process process(shop.path(), shop.training(), full);
+  close(full);
+  CHECK(process.wait() == 5);
+  CHECK(has(process.err(), "cannot write to stdout: No space left on device"));
+  CHECK(std::ranges::count(process.err(), '\n') == 1);
+  CHECK(load_checkpoint(shop / "out").note("step") == "7");
+}
+
 TEST_CASE("no memory and no disk are code 5", "[cli]") {
   const Workshop shop;
   check_refused(shop, {"train_moe", "text.txt", "--n-embed", "1048576"}, 5, "memory");

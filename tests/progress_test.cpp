@@ -1,6 +1,7 @@
 #include "model/progress.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdlib>
 #include <string>
 
@@ -139,6 +140,18 @@ TEST_CASE("the time left counts the steps and the evaluations to come", "[progre
     p.step(report_of(0, 301));  // 300 steps of 0.5 s and 3 evaluations of 30 s to come
   });
   CHECK(text.find("left 4 min 00 s") != std::string::npos);
+}
+
+TEST_CASE("what a full disk does not take is known to be lost", "[progress]") {
+  std::FILE* full = std::fopen("/dev/full", "w");
+  REQUIRE(full);
+  {
+    Progress progress(full, {}, 100);
+    CHECK(progress.lost() == 0);
+    progress.note("a line");
+    CHECK(progress.lost() == ENOSPC);
+  }
+  std::fclose(full);
 }
 
 TEST_CASE("a stream that is no terminal is not written to as one", "[progress]") {
