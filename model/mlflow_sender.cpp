@@ -23,7 +23,7 @@ void append(std::vector<MlflowMetric>& metrics, const MetricRow& row) {
 
 // Where the path leads, links followed; empty when it leads nowhere. Throws ErrorKind::data when that cannot
 // be told now.
-fs::path target_of(const fs::path& path) {
+fs::path place_behind_links(const fs::path& path) {
   std::error_code code;
   fs::path target = fs::canonical(path, code);
   if (!code) return target;
@@ -36,7 +36,7 @@ fs::path target_of(const fs::path& path) {
 // The file below `out`; empty when the path or a link leads out of it, as a spool from elsewhere may try, and
 // when no file is there.
 fs::path file_inside(const fs::path& out, const std::string& path) {
-  const fs::path root = target_of(out), file = target_of(root / path);
+  const fs::path root = place_behind_links(out), file = place_behind_links(root / path);
   const fs::path relative = file.lexically_relative(root);
   const bool below = !relative.empty() && *relative.begin() != ".." && *relative.begin() != ".";
   std::error_code none;
