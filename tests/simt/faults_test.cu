@@ -54,11 +54,11 @@ __global__ void copy_kernel(const int* x, int* y) {
   *y = *x;
 }
 
-constexpr int kTable[] = {2, 3, 5, 7};
+constexpr int kTableOfPrimes[] = {2, 3, 5, 7};
 int g_of_the_host = 7;
 
 __global__ void table_kernel(int* y) {
-  y[threadIdx.x] = kTable[threadIdx.x];
+  y[threadIdx.x] = kTableOfPrimes[threadIdx.x];
 }
 
 // Through a pointer: g++ tells nobody of reads of what it knows to be constant.
@@ -163,7 +163,7 @@ __global__ void looping_mma_kernel(int* y) {
 }
 
 template <bool right>
-__global__ void ldmatrix_kernel(const int* x, int* y) {
+__global__ void ldmatrix_anywhere_kernel(const int* x, int* y) {
   SHARED(tile, int[4]);
   if (threadIdx.x < 4) tile[threadIdx.x] = x[threadIdx.x];
   __syncwarp();
@@ -202,7 +202,7 @@ TEST_CASE("kernels read the program's constants, and neither read nor write the 
   if (!simt::watch::on()) return;
   Buffer<int> y(4);
   run<table_kernel>({1, 4}, y.data());
-  run<read_through_kernel>({1, 4}, kTable, y.data());
+  run<read_through_kernel>({1, 4}, kTableOfPrimes, y.data());
   CHECK(y[3] == 7);
   CHECK(simt::take_faults().empty());
   run<write_to_host_kernel>({1, 1}, 8);
@@ -279,7 +279,7 @@ TEST_CASE("lanes that run a matrix instruction at different places are found", "
 }
 
 TEST_CASE("ldmatrix of what is no shared memory is found", "[simt][faults]") {
-  CHECK_FINDS(FaultKind::bounds, ldmatrix_kernel, 1, 32);
+  CHECK_FINDS(FaultKind::bounds, ldmatrix_anywhere_kernel, 1, 32);
 }
 
 TEST_CASE("barriers that not all threads reach together are found", "[simt][faults]") {

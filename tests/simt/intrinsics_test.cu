@@ -15,17 +15,17 @@ namespace {
 
 // y[i] = f(x[i]) by one thread each.
 template <class X, class Y>
-__global__ void map_kernel(Y (*f)(X), const X* x, Y* y) {
+__global__ void function_kernel(Y (*f)(X), const X* x, Y* y) {
   y[threadIdx.x] = f(x[threadIdx.x]);
 }
 
 template <class X, class Y>
-std::vector<Y> mapped(Y (*f)(X), const std::vector<X>& x) {
+std::vector<Y> results_of_kernel(Y (*f)(X), const std::vector<X>& x) {
   const int n = static_cast<int>(x.size());
   Buffer<X> in(n);
   Buffer<Y> out(n);
   std::ranges::copy(x, in.data());
-  run<map_kernel<X, Y>>({1, static_cast<unsigned>(n)}, f, in.data(), out.data());
+  run<function_kernel<X, Y>>({1, static_cast<unsigned>(n)}, f, in.data(), out.data());
   return {out.data(), out.data() + n};
 }
 
@@ -45,21 +45,21 @@ int zeros_above(unsigned x) {
   return n;
 }
 
-constexpr unsigned kLanes = 0x0F0F12C5u;  // that take part
+constexpr unsigned kSomeLanes = 0x0F0F12C5u;  // that take part
 bool takes_part(int lane) {
-  return kLanes >> lane & 1;
+  return kSomeLanes >> lane & 1;
 }
 
 // y of the lanes that take part; the others run the same among themselves.
 __global__ void lanes_kernel(int (*f)(unsigned, int), const int* x, int* y) {
   const int lane = static_cast<int>(threadIdx.x);
   if (takes_part(lane))
-    y[lane] = f(kLanes, x[lane]);
+    y[lane] = f(kSomeLanes, x[lane]);
   else
-    f(~kLanes, x[lane]);
+    f(~kSomeLanes, x[lane]);
 }
 
-__global__ void block_kernel(int (*f)(int), const int* x, int* y) {
+__global__ void block_vote_kernel(int (*f)(int), const int* x, int* y) {
   if (threadIdx.x == 3) return;  // is not waited for
   y[threadIdx.x] = f(x[threadIdx.x]);
 }
@@ -85,7 +85,7 @@ TEST_CASE("functions of floats are those of the standard library", "[simt]") {
   for (const Function& f : {Function{"__expf", __expf, std::exp}, Function{"__logf", __logf, std::log},
                             Function{"rsqrtf", rsqrtf, [](double v) { return 1 / std::sqrt(v); }}}) {
     INFO(f.name);
-    const std::vector<float> y = mapped(f.on_device, x);
+    const std::vector<float> y = results_of_kernel(f.on_device, x);
     for (size_t i = 0; i < x.size(); ++i) CHECK(y[i] == Approx(f.plain(double{x[i]})).epsilon(1e-6));
   }
 }
@@ -110,7 +110,7 @@ TEST_CASE("bits are counted and found as by plain loops", "[simt]") {
         Function{"__ffs", [](unsigned v) { return __ffs(static_cast<int>(v)); }, lowest_bit},
         Function{"__clz", [](unsigned v) { return __clz(static_cast<int>(v)); }, zeros_above}}) {
     INFO(f.name);
-    const std::vector<int> y = mapped(f.on_device, x);
+    const std::vector<int> y = results_of_kernel(f.on_device, x);
     for (size_t i = 0; i < x.size(); ++i) CHECK(y[i] == f.plain(x[i]));
   }
 }
@@ -199,7 +199,7 @@ TEST_CASE("barriers say whether any thread or all threads that are left say yes"
     INFO(f.name);
     const auto check = [&](auto predicate, int expected) {
       for (int i = 0; i < kThreads; ++i) x[i] = predicate(i);
-      run<block_kernel>({1, kThreads}, f.on_device, x.data(), y.data());
+      run<block_vote_kernel>({1, kThreads}, f.on_device, x.data(), y.data());
       for (int i = 0; i < kThreads; ++i)
         if (i != 3) CHECK(y[i] == expected);
     };
