@@ -150,19 +150,21 @@ double largest(const std::vector<double>& values) {
   return most;
 }
 
+// NaN is worse than anything.
 void take_worst(ReplayRow& row, double error, const std::string& tensor) {
-  if (error <= row.error) return;  // NaN is worse than anything
+  if (error <= row.error || std::isnan(row.error)) return;
   row.error = error;
   row.worst = tensor;
 }
 
 // The largest error of `got` against `wanted`, relative to the largest magnitude of `wanted`, or to `floor`
-// when that is larger.
+// when that is larger. NaN when any error is.
 double relative_error(const std::vector<double>& got, const std::vector<double>& wanted, double floor) {
   double most = 0;
   for (size_t i = 0; i < got.size(); ++i) {
     const double error = std::abs(got[i] - wanted[i]);
-    if (!(error <= most)) most = error;
+    if (std::isnan(error)) return error;
+    most = std::max(most, error);
   }
   const double scale = std::max(largest(wanted), floor);
   return most == 0 ? 0 : most / scale;
@@ -298,7 +300,7 @@ void Replay::compare_gradients() {
 void Replay::compare_final_weights() {
   const bool exact = model_.dtype() == DType::f64;
   ReplayRow row{exact ? "final weights" : "change of weights, rms", 0, tolerance_.change, {}};
-  double all_errors = 0, all_changes = 0, worst = -1;
+  double all_errors = 0, all_changes = 0;
   for (const RecordedTensor& t : tensors_) {
     const std::string name = "final/" + name_in(t);
     const std::vector<double> got = contents(t.value), wanted = reals(file_, name, t.value.shape());
@@ -314,9 +316,7 @@ void Replay::compare_final_weights() {
     }
     all_errors += errors;
     all_changes += changes;
-    if (errors <= worst * changes) continue;
-    worst = changes > 0 ? errors / changes : INFINITY;
-    row.worst = name;
+    take_worst(row, errors == 0 ? 0 : errors / changes, name);
   }
   if (!exact) row.error = all_errors > 0 ? std::sqrt(all_errors / all_changes) : all_errors;
   rows_.push_back(row);

@@ -99,6 +99,27 @@ TEST_CASE("a replay notices one wrong number of any kind", "[replay]") {
   CHECK(!failing("step0/noise/1").empty());
 }
 
+TEST_CASE("a replay notices one NaN, wherever it stands, and names its tensor", "[replay]") {
+  const auto check_found = [](const std::string& tensor, DType dtype, const std::string& row_name) {
+    INFO(tensor << " in " << name_of(dtype));
+    const Safetensors recording = altered("odd", [&](auto& tensors, auto&) {
+      const std::span<float> values = find(tensors, tensor).template span<float>();
+      values[values.size() / 2] = NAN;
+    });
+    for (const ReplayRow& row : replay_makemoe(recording, dtype)) {
+      CHECK(row.passed() == (row.what != row_name));
+      if (row.what == row_name) CHECK(row.worst == tensor);
+    }
+  };
+  for (const DType dtype : {DType::f32, DType::f64}) {
+    check_found("step1/logits", dtype, "logits, step 1");
+    check_found("step0/loss", dtype, "losses");
+    check_found("grad/blocks.0.sa.heads.1.key.weight", dtype, "gradients, step 0");
+    check_found("final/blocks.0.smoe.experts.1.net.0.weight", dtype,
+                dtype == DType::f64 ? "final weights" : "change of weights, rms");
+  }
+}
+
 TEST_CASE("a replay depends on capacity, learning rate and the order of steps", "[replay]") {
   const auto with = [](const char* key, const char* value) {
     return failures(altered("odd", [&](auto&, Metadata& m) { m[key] = value; }), DType::f64);
