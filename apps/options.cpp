@@ -60,17 +60,23 @@ void open_run(TrainOptions& o, const CLI::App& app) {
 // The checkpoint that `folder` is, or the newest in it when it is a run's; o.out becomes the run's folder
 // unless it was given. Going back in a run's own folder is refused: what was made since is in the way.
 void resume_from(TrainOptions& o, const std::string& folder, const CLI::App& app) {
-  if (!fs::is_directory(folder))
+  std::error_code none;
+  if (!fs::is_directory(folder, none))
     throw error(ErrorKind::usage, "--resume {}: there is no such folder; --resume auto continues {}", folder,
                 o.out);
   const fs::path from = fs::proximate(fs::canonical(folder));
   const bool is_run = !checkpoints_in(from).empty();
   if (!is_run) o.resume = load_training_point(from);
-  const fs::path run = is_run ? from : fs::proximate(o.resume->run_folder());
-  if (app.count("--out") == 0) o.out = run.string();
+  fs::path run = is_run ? from : o.resume->run_folder();
+  if (!run.empty()) run = fs::proximate(run);
+  if (app.count("--out") == 0) {
+    if (run.empty())
+      throw error(ErrorKind::usage, "--resume {}: it is in no run's folder; give --out a folder to go on in",
+                  folder);
+    o.out = run.string();
+  }
   open_run(o, app);
   if (is_run) o.resume = find_training_point(from, o.damaged);
-  std::error_code none;
   if (is_run || !fs::equivalent(run, o.out, none)) return;
   const auto newest = find_training_point(run, o.damaged);
   if (newest && newest->state.step > o.resume->state.step)

@@ -76,8 +76,8 @@ struct TrainingPoint {
   Safetensors optimizer;
   TrainerState state;
 
-  // The folder of the run that it is part of.
-  std::filesystem::path run_folder() const { return std::filesystem::absolute(folder).parent_path(); }
+  // The folder of the run that it is part of; empty when it is part of none.
+  std::filesystem::path run_folder() const;
 };
 
 // Throws ErrorKind::checkpoint unless all five files are there and belong together.

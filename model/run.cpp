@@ -81,10 +81,10 @@ void Run::start(const DataId& data) {
 }
 
 void Run::continue_from(const TrainingPoint& point) {
-  const fs::path source = point.run_folder() / kMetrics, own = folder_.path() / kMetrics;
+  const fs::path run = point.run_folder(), source = run / kMetrics, own = folder_.path() / kMetrics;
   std::error_code code;
-  const bool elsewhere = !fs::equivalent(point.run_folder(), folder_.path(), code);
-  if (elsewhere && fs::exists(source, code)) {
+  const bool elsewhere = !fs::equivalent(run, folder_.path(), code);
+  if (elsewhere && !run.empty() && fs::exists(source, code)) {
     fs::copy_file(source, own, fs::copy_options::overwrite_existing, code);
     if (code)
       throw error(ErrorKind::resource, "cannot copy {} to {}: {}", source.string(), own.string(),

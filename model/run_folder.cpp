@@ -70,7 +70,8 @@ void remove_leftovers(const fs::path& folder) {
   for (const std::string& name : names_in(folder))
     if (name.ends_with(kTemporary) && is_ours(name.substr(0, name.size() - 4))) remove_tree(folder / name);
   for (const std::string& name : names_in(folder / "samples"))
-    if (name.ends_with(kTemporary)) remove_tree(folder / "samples" / name);
+    if (name.ends_with(".txt.tmp") && step_of(fs::path(name).stem().stem()) >= 0)
+      remove_tree(folder / "samples" / name);
 }
 
 // Gone when it goes out of scope.
@@ -96,6 +97,12 @@ std::vector<fs::path> checkpoints_in(const fs::path& folder) {
   return found;
 }
 
+fs::path run_folder_of(const fs::path& checkpoint) {
+  std::error_code none;
+  const fs::path whole = fs::canonical(checkpoint, none), folder = whole.parent_path();
+  return step_of(whole) >= 0 && step_of(target_of(folder / kLatest)) >= 0 ? folder : fs::path();
+}
+
 RunFolder::RunFolder(fs::path folder) : folder_(std::move(folder)), lock_(folder_) {
   remove_leftovers(folder_);
 }
@@ -108,7 +115,10 @@ fs::path RunFolder::latest() const {
 std::optional<fs::path> RunFolder::set_aside() {
   const std::vector<std::string> names = names_in(folder_);
   const auto is_step = [](const std::string& name) { return step_of(name) >= 0; };
-  if (std::ranges::none_of(names, is_step) && !fs::exists(folder_ / kWeightsFile)) return {};
+  const auto is_entry = [](const std::string& name) {
+    return std::ranges::find(kEntries, name) != kEntries.end();
+  };
+  if (std::ranges::none_of(names, is_step) && std::ranges::none_of(names, is_entry)) return {};
   int64_t last = 0;
   for (const std::string& name : names) last = std::max(last, number_in(name, kPrevious));
   const fs::path older = folder_ / fmt::format("{}{}", kPrevious, last + 1);

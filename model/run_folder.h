@@ -31,6 +31,10 @@ std::string step_name(int64_t step);
 // oldest.
 std::vector<std::filesystem::path> checkpoints_in(const std::filesystem::path& folder);
 
+// The run's folder that a checkpoint stands in: it has the name of a step, and `latest` stands beside it.
+// Empty for any other, such as a copy; what stands beside that is not a run's.
+std::filesystem::path run_folder_of(const std::filesystem::path& checkpoint);
+
 class RunFolder {
  public:
   // Creates the folder, locks it and removes what a killed run left half done. Throws ErrorKind::resource,
@@ -41,8 +45,8 @@ class RunFolder {
   // What `latest` stands for; empty when there is no checkpoint yet.
   std::filesystem::path latest() const;
 
-  // Moves a run that is found here into a folder of its own inside, and returns that; nothing when there is
-  // no checkpoint to lose.
+  // Moves a run that is found here, and anything else whose name a run would use, into a folder of its own
+  // inside, and returns that; nothing when there is nothing to lose.
   std::optional<std::filesystem::path> set_aside();
 
   // Saves the checkpoint of a step: `write` makes its files in the folder it is given and returns their

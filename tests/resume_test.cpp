@@ -119,7 +119,34 @@ TEST_CASE("a run is resumed from inside its own folder, by the name of its check
   Process inside(shop / "out", {"train_moe", "../text.txt", "--resume", "step-00000006"});
   CHECK(inside.wait() == 0);
   CHECK_THAT(inside.out(), Contains("resume  step-00000006, after 6 steps"));
+  Process deep(shop / "out/step-00000006", {"train_moe", "../../text.txt", "--resume", "."});
+  CHECK(deep.wait() == 0);
+  CHECK_THAT(deep.out(), Contains("saved   .. after 6 steps"));
   CHECK(!fs::exists(shop / "out/previous-1"));
+}
+
+TEST_CASE("what stands beside a copied checkpoint is not taken for its run's", "[run]") {
+  const RunShop shop;
+  REQUIRE(run(shop, shop.training("out", 6)).code == 0);
+  for (const char* copy : {"home/copy", "home/step-00000006"}) {
+    CAPTURE(copy);
+    fs::create_directory(shop / "home");
+    fs::copy(shop / "out/step-00000006", shop / copy, fs::copy_options::recursive);
+    for (const char* file : {"home/metrics.jsonl", "home/config.json"}) std::ofstream(shop / file) << "mine";
+    const Result refused = run(shop, {"train_moe", "text.txt", "--resume", copy});
+    CHECK(refused.code == 2);
+    CHECK_THAT(refused.err, Contains("give --out a folder to go on in"));
+    CHECK(std::ranges::count(refused.err, '\n') == 1);
+    CHECK(file_text(shop / "home/config.json") == "mine");
+    // Elsewhere they do not come along; on request the run goes on among them, and they are moved aside.
+    REQUIRE(run(shop, {"train_moe", "text.txt", "--resume", copy, "--out", "other"}).code == 0);
+    CHECK(file_text(shop / "other/metrics.jsonl").empty());
+    REQUIRE(run(shop, {"train_moe", "text.txt", "--resume", copy, "--out", "home"}).code == 0);
+    CHECK(load_training_point(shop / "home").state.step == 6);
+    CHECK(file_text(shop / "home/previous-1/metrics.jsonl") == "mine");
+    CHECK(file_text(shop / "home/previous-1/config.json") == "mine");
+    for (const char* used : {"home", "other"}) fs::remove_all(shop / used);
+  }
 }
 
 TEST_CASE("a checkpoint whose exchange was cut short is back before a run is resumed", "[run]") {

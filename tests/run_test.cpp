@@ -124,6 +124,20 @@ TEST_CASE("another run in the folder is moved aside whole, and can be gone on wi
   CHECK(fs::exists(shop / "out/previous-1/model.safetensors"));
 }
 
+TEST_CASE("files of a run's names that belong to no run are moved aside, not written over", "[run]") {
+  const RunShop shop;
+  const auto is_mine = [](const fs::path& file) { return file_text(file) == "mine"; };
+  const std::vector<std::string> names{"config.json", "tokenizer.json", "metrics.jsonl", "samples/notes.tmp"};
+  fs::create_directories(shop / "out/samples");
+  for (const std::string& name : names) std::ofstream(shop / "out" / name) << "mine";
+  std::ofstream(shop / "out/samples/step-00000006.txt.tmp") << "of a run that was killed";
+  const Result r = run(shop, shop.training("out", 4));
+  REQUIRE(r.code == 0);
+  CHECK_THAT(r.out, Contains("is in out/previous-1 now"));
+  for (const std::string& name : names) CHECK(is_mine(shop / "out/previous-1" / name));
+  CHECK(!fs::exists(shop / "out/previous-1/samples/step-00000006.txt.tmp"));
+}
+
 TEST_CASE("a run's pictures are drawn, and moved aside with it", "[run]") {
   const RunShop shop;
   Arguments pictured = shop.training("out", 6);
