@@ -1,6 +1,7 @@
 #include "apps/options.h"
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
 #include <limits>
 #include <string_view>
@@ -145,6 +146,37 @@ std::string shell_word(const std::string& text) {
   return word + "'";
 }
 
+// "http://user:password@host" -> "http://host"
+std::string without_password(std::string url) {
+  const size_t start = url.find("://");
+  if (start == std::string::npos) return url;
+  const size_t host = start + 3, at = url.rfind('@', url.find('/', host));
+  if (at != std::string::npos && at >= host) url.erase(host, at + 1 - host);
+  return url;
+}
+
+// As the command line had it: "--keep 0", "--no-report", "--mlflow=off".
+std::string as_given(const CLI::Option& option) {
+  const std::string &field = option.get_lnames().front(), &value = option.results().back();
+  const std::string name = "--" + field;
+  if (option.get_items_expected_max() > 0) return name + " " + shell_word(value);
+  if (value == option.get_flag_value(field, "")) return name;
+  return shell_word(name + "=" + without_password(option.get_flag_value(field, value)));
+}
+
+std::string given_for_the_run(const CLI::App& app) {
+  constexpr std::array<std::string_view, 5> kElsewhere = {"--out", "--resume", "--allow-changes", "--config",
+                                                          "--print-config"};
+  std::string given;
+  for (const CLI::Option* option : app.get_options()) {
+    const bool repeated = option->get_group() == "Run" || option->get_group() == "Tracking";
+    if (repeated && option->count() > 0 &&
+        std::ranges::find(kElsewhere, option->get_name()) == kElsewhere.end())
+      given += " " + as_given(*option);
+  }
+  return given;
+}
+
 }  // namespace
 
 void add_train_options(CLI::App& app, TrainOptions& o) {
@@ -153,11 +185,12 @@ void add_train_options(CLI::App& app, TrainOptions& o) {
   add_run_options(app, o);
   add_fields(app, "Model", o.model);
   add_fields(app, "Training", o.training);
+  app.parse_complete_callback([&o, &app] { o.repeated = given_for_the_run(app); });
 }
 
 std::string resume_command(const TrainOptions& o) {
-  return fmt::format("./train_moe {} --resume{}", shell_word(o.text),
-                     o.out == "out" ? "" : " --out " + shell_word(o.out));
+  return fmt::format("./train_moe {} --resume{}{}", shell_word(o.text),
+                     o.out == "out" ? "" : " --out " + shell_word(o.out), o.repeated);
 }
 
 }  // namespace moe

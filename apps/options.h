@@ -27,6 +27,7 @@ struct TrainOptions {
   std::optional<RunFolder> folder;      // open once --resume has found it
   std::optional<TrainingPoint> resume;  // the checkpoint to go on from
   std::vector<std::string> damaged;     // newer ones that could not be taken, a line each
+  std::string repeated;                 // what resume_command repeats, since no checkpoint remembers it
   ModelConfig model;
   TrainConfig training;
 };
@@ -35,7 +36,8 @@ struct TrainOptions {
 // file (--config), then the options take effect: each wins over those before.
 void add_train_options(CLI::App& app, TrainOptions& options);
 
-// The command that continues this run.
+// The command that continues this run: with its text, its folder and the options of the groups Run and
+// Tracking that were given, but for passwords.
 std::string resume_command(const TrainOptions& options);
 
 }  // namespace moe

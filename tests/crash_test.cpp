@@ -65,11 +65,12 @@ void interrupt_and_resume(int runs, int steps) {
     if (code != 0) {
       ++interrupted;
       REQUIRE(code == 128 + signal);
-      REQUIRE(has(process.out(), "resume  ./train_moe text.txt --resume --out " + out));
+      REQUIRE(
+          has(process.out(), "resume  ./train_moe text.txt --resume --out " + out + " --save-interval 5"));
     }
     REQUIRE(shop.temporary_files() == 0);
     REQUIRE_NOTHROW(load_training_point(shop.path() / out));
-    REQUIRE(run(shop, shop.resuming(out, {"--threads", threads(dice)})).code == 0);
+    REQUIRE(run(shop, shop.resuming(out, {"--save-interval", "5", "--threads", threads(dice)})).code == 0);
     // The signal's own checkpoint changes nothing about those after it.
     REQUIRE(shop.bytes(out + "/latest") == wanted);
     fs::remove_all(shop.path() / out);

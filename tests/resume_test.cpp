@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "model/http.h"
 #include "model/run_folder.h"
 #include "tests/run_shop.h"
 
@@ -111,6 +112,28 @@ TEST_CASE("a run can branch off from any checkpoint into another folder, but not
   CHECK_FALSE(file_text(shop / "branch/model.safetensors").empty());
   CHECK(load_training_point(shop / "branch").state.step == 20);
   CHECK(steps_with(shop / "branch", "loss") == counting(20));
+}
+
+TEST_CASE("the line that resumes a run repeats the options that no checkpoint remembers", "[run]") {
+  const RunShop shop;
+  const auto line_of = [&](const Arguments& more) {
+    Process process(shop.path(), shop.training("my run", 100000000, more));
+    REQUIRE(process.says("of the first batch"));
+    process.kill(SIGINT);
+    CHECK(process.wait() == 130);
+    fs::remove_all(shop / "my run");
+    const std::string out = process.out();
+    return out.substr(out.find("resume  "));
+  };
+  CHECK(line_of({"--keep", "3", "--tensorboard", "--mlflow=off", "--keep", "0", "--threads", "1", "--device",
+                 "cpu", "--dtype", "fp32", "--sample-interval", "1000000"}) ==
+        "resume  ./train_moe text.txt --resume --out 'my run' --keep 0 --save-interval 5 "
+        "--sample-interval 1000000 --no-report --tensorboard --mlflow=off --device cpu --dtype fp32 "
+        "--threads 1\n");
+  if (!kWithHttp) return;
+  CHECK(line_of({"--no-report=false", "--mlflow=http://me:secret@127.0.0.1:9"}) ==
+        "resume  ./train_moe text.txt --resume --out 'my run' --save-interval 5 --no-report=false "
+        "--mlflow=http://127.0.0.1:9\n");
 }
 
 TEST_CASE("a run is resumed from inside its own folder, by the name of its checkpoint", "[run]") {
