@@ -55,7 +55,8 @@ void add_fields(CLI::App& app, const std::string& group, Config& config) {
 // Locks the run's folder, when there is one. The newest checkpoint that is read then stays the newest.
 // Nothing is locked to print a configuration.
 void open_run(TrainOptions& o, const CLI::App& app) {
-  if (fs::is_directory(o.out) && app.count("--print-config") == 0) o.folder.emplace(o.out);
+  std::error_code none;
+  if (fs::is_directory(o.out, none) && app.count("--print-config") == 0) o.folder.emplace(o.out);
 }
 
 // The checkpoint that `folder` is, or the newest in it when it is a run's; o.out becomes the run's folder
@@ -65,7 +66,7 @@ void resume_from(TrainOptions& o, const std::string& folder, const CLI::App& app
   if (!fs::is_directory(folder, none))
     throw error(ErrorKind::usage, "--resume {}: there is no such folder; --resume auto continues {}", folder,
                 o.out);
-  const fs::path from = fs::proximate(fs::canonical(folder));
+  const fs::path from = fs::proximate(fs::canonical(folder, none), none);
   const bool is_run = !checkpoints_in(from).empty();
   if (!is_run) o.resume = load_training_point(from);
   fs::path run = is_run ? from : o.resume->run_folder();

@@ -17,7 +17,8 @@ struct Options {
 };
 
 RunHistory history_of(const std::string& folder) {
-  if (!std::filesystem::is_directory(folder))
+  std::error_code none;
+  if (!std::filesystem::is_directory(folder, none))
     throw error(ErrorKind::data, "{}: there is no such folder", folder);
   RunHistory run = read_history(folder);
   if (run.metrics.empty() && run.routing.windows.empty() && !model_folder(folder))

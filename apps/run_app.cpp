@@ -6,6 +6,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <new>
 #include <string>
 #include <utility>
@@ -73,6 +74,8 @@ int run_app(CLI::App& app, int argc, char** argv, const std::function<int()>& bo
     return report(app, std::string(e.what()) + " (--help lists all options)", kExitUsage);
   } catch (const Error& e) {
     return report(app, e.what(), e.exit_code());
+  } catch (const std::filesystem::filesystem_error& e) {
+    return report(app, e.what(), static_cast<int>(ErrorKind::resource));
   } catch (const std::bad_alloc&) {
     return report(app, "out of memory", static_cast<int>(ErrorKind::resource));
   } catch (const std::exception& e) {

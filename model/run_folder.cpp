@@ -88,8 +88,9 @@ std::string step_name(int64_t step) {
 
 std::vector<fs::path> checkpoints_in(const fs::path& folder) {
   std::vector<fs::path> found;
+  std::error_code none;
   for (const std::string& name : names_in(folder))
-    if (step_of(name) >= 0 && fs::is_directory(folder / name)) found.push_back(folder / name);
+    if (step_of(name) >= 0 && fs::is_directory(folder / name, none)) found.push_back(folder / name);
   const std::string latest = target_of(folder / kLatest);
   std::ranges::sort(found, [&](const fs::path& a, const fs::path& b) {
     return std::pair(a.filename() == latest, step_of(a)) > std::pair(b.filename() == latest, step_of(b));
@@ -146,7 +147,8 @@ void RunFolder::save(int64_t step, int64_t best_step, const std::function<int64_
     for (const char* file : {kConfigFile, kTokenizerFile, kWeightsFile, kOptimizerFile, kStateFile})
       link(file, std::string(kLatest) + "/" + file);
     const std::string best = step_name(best_step);
-    if (best_step >= 0 && fs::is_directory(folder_ / best)) link(kBest, best);
+    std::error_code none;
+    if (best_step >= 0 && fs::is_directory(folder_ / best, none)) link(kBest, best);
     link(kLatest, name);
   } catch (const Error& e) {
     throw error(e.kind(), "cannot save {} ({} bytes): {}", target.string(), bytes, e.what());

@@ -311,6 +311,27 @@ TEST_CASE("a report that a full disk did not take is code 5, with the model save
   CHECK(load_checkpoint(shop / "out").note("step") == "7");
 }
 
+TEST_CASE("names that no folder can have are refused with the codes of folders that are not there", "[cli]") {
+  const Workshop shop;
+  std::filesystem::create_symlink("loop", shop / "loop");
+  std::filesystem::create_directory(shop / "old");
+  std::filesystem::create_symlink("step-00000003", shop / "old/step-00000003");
+  for (const std::string& name :
+       {std::string(300, 'x'), std::string("loop"), "text.txt/" + std::string("a")}) {
+    check_refused(shop, shop.training({"--out", name}), 5, name);
+    check_refused(shop, shop.training({"--resume", "auto", "--out", name}), 5, name);
+    check_refused(shop, shop.training({"--resume", name}), 2, "there is no such folder");
+    check_refused(shop, {"report", name}, 3, "there is no such folder");
+    check_refused(shop, {"inspect_moe", name}, 4, name);
+    check_refused(shop, {"generate", "--checkpoint", name}, 4, name);
+  }
+  check_refused(shop, shop.training({"--resume", "old"}), 4, "old/config.json");
+  const std::string gone = "mkdir gone && cd gone && rmdir ../gone && exec ";
+  const Result nowhere = run(shop, {"/bin/sh", "-c", gone + MOE_APPS + "/report ."});
+  CHECK(nowhere.code == 5);
+  CHECK(std::ranges::count(nowhere.err, '\n') == 1);
+}
+
 TEST_CASE("no memory and no disk are code 5", "[cli]") {
   const Workshop shop;
   check_refused(shop, {"train_moe", "text.txt", "--n-embed", "1048576"}, 5, "memory");
