@@ -60,6 +60,9 @@ void check_agreement(const Checkpoint& c, const fs::path& config_path) {
   if (c.model.vocab_size != c.tokenizer.size())
     throw error(ErrorKind::checkpoint, "{}: vocab_size is {}, but {} has {} {}", config_path.string(),
                 c.model.vocab_size, kTokenizerFile, c.tokenizer.size(), c.tokenizer.units());
+  if (c.model.vocab_size == 0)
+    throw error(ErrorKind::checkpoint, "{}: vocab_size is 0: a model of no {} writes nothing",
+                config_path.string(), c.tokenizer.units());
   double elements = 0;
   for (const auto& e : c.weights.entries())
     elements += static_cast<double>(e.end - e.begin) / static_cast<double>(size_of(e.dtype));
@@ -169,7 +172,7 @@ fs::path TrainingPoint::run_folder() const {
   return run_folder_of(folder);
 }
 
-void Checkpoint::copy_to(std::span<const Parameter> parameters) const {
+void Checkpoint::check(std::span<const Parameter> parameters) const {
   std::set<std::string> unknown;
   for (const auto& e : weights.entries()) unknown.insert(e.name);
   std::vector<std::string> missing;
@@ -184,6 +187,11 @@ void Checkpoint::copy_to(std::span<const Parameter> parameters) const {
   extra.reserve(unknown.size());
   for (const std::string& name : unknown) extra.push_back(in_quotes(name));
   refuse("tensors that this model does not have", extra);
+  for (const Parameter& p : parameters) weights.check(p.name, p.value.shape(), p.value.dtype());
+}
+
+void Checkpoint::copy_to(std::span<const Parameter> parameters) const {
+  check(parameters);
   for (const Parameter& p : parameters) weights.copy_to(p.name, p.value);
 }
 

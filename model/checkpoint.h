@@ -54,8 +54,10 @@ struct Checkpoint {
   Tokenizer tokenizer;
   Safetensors weights;
 
-  // Fills the parameters of a model that was built from `model`. Throws ErrorKind::checkpoint, naming the
-  // tensors, unless the file holds all of them, with their shapes and types, and no others.
+  // Throws ErrorKind::checkpoint, naming the tensors, unless the file holds these parameters, which are those
+  // of a model built from `model` on any device, with their shapes and types, and no others.
+  void check(std::span<const Parameter>) const;
+  // Fills them once they have passed the check.
   void copy_to(std::span<const Parameter>) const;
   // An entry of the metadata given to save_checkpoint, or "" when there is none.
   std::string note(const std::string& key) const;
@@ -65,8 +67,8 @@ struct Checkpoint {
 std::filesystem::path resolve_checkpoint(const std::filesystem::path& folder);
 
 // Throws ErrorKind::checkpoint, naming the file and what is wrong with it. What it returns is safe to build a
-// model from: the configuration is valid, fits the tokenizer, and asks for as many parameters as the file
-// holds. The folder may be that of a run.
+// model from: the configuration is valid, fits the tokenizer, which is not empty, and asks for as many
+// parameters as the file holds. The folder may be that of a run.
 Checkpoint load_checkpoint(const std::filesystem::path& folder);
 
 // A checkpoint that training can go on from.

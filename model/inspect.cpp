@@ -10,7 +10,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "core/crc32c.h"
+#include "model/moe_lm.h"
 #include "model/number_text.h"
 #include "model/report_heatmaps.h"
 #include "model/report_source.h"
@@ -20,8 +20,6 @@ namespace moe {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr int64_t kMaxBytes = int64_t{1} << 40;
 
 template <class... Args>
 void line(std::string& out, const char* name, fmt::format_string<Args...> format, Args&&... args) {
@@ -85,39 +83,34 @@ std::string shares_text(const Checkpoint& c) {
   return out;
 }
 
+// Whatever checksum is recorded, load_checkpoint has compared with the file.
 void add_files(const Checkpoint& c, const fs::path& folder, std::string& out) {
   struct File {
-    const char *name, *checksum;
+    const char *name, *checksum, *of;
   };
-  for (const File& file : {File{"config.json", "config_crc32c"}, File{"tokenizer.json", "tokenizer_crc32c"},
-                           File{"model.safetensors", "data_crc32c"}}) {
-    const std::string bytes = read_file(folder / file.name, ErrorKind::checkpoint, kMaxBytes);
+  for (const File& file :
+       {File{kConfigFile, "config_crc32c", ""}, File{kTokenizerFile, "tokenizer_crc32c", ""},
+        File{kWeightsFile, "data_crc32c", "its data "}}) {
+    const auto size = static_cast<double>(InputFile(folder / file.name, ErrorKind::checkpoint).size());
     const std::string recorded = c.note(file.checksum);
-    line(out, file.name == std::string_view("config.json") ? "files" : "",
-         "{:<18} {:>13} bytes  crc32c {:08x}  {}", file.name, count_text(static_cast<double>(bytes.size())),
-         crc32c(as_bytes(bytes)),
-         recorded.empty() ? "no checksum recorded" : "agrees with the checksum it was saved with");
+    line(out, file.name == std::string_view(kConfigFile) ? "files" : "", "{:<18} {:>13} bytes  {}", file.name,
+         count_text(size),
+         recorded.empty()
+             ? "no checksum recorded"
+             : fmt::format("{}agrees with the checksum it was saved with, crc32c {}", file.of, recorded));
   }
-}
-
-template <class T>
-void add_squares(const Tensor& stacked, std::vector<double>& squares) {
-  const std::span<T> values = stacked.span<T>();
-  const size_t each = values.size() / squares.size();
-  for (size_t e = 0; e < squares.size(); ++e)
-    for (const T v : values.subspan(e * each, each))
-      squares[e] += static_cast<double>(v) * static_cast<double>(v);
 }
 
 // The L2 norm of each expert's two weight matrices together.
 std::vector<double> expert_norms(const Checkpoint& c, size_t layer) {
   std::vector<double> squares(static_cast<size_t>(c.model.num_experts));
   for (const char* part : {"up", "down"}) {
-    const Tensor weight = c.weights.tensor(fmt::format("blocks.{}.moe.experts.{}.weight", layer, part));
-    if (weight.dtype() == DType::f64)
-      add_squares<double>(weight, squares);
-    else
-      add_squares<float>(weight, squares);
+    const Tensor stacked = c.weights.tensor(fmt::format("blocks.{}.moe.experts.{}.weight", layer, part));
+    const std::span<float> values = stacked.span<float>();
+    const size_t each = values.size() / squares.size();
+    for (size_t e = 0; e < squares.size(); ++e)
+      for (const float v : values.subspan(e * each, each))
+        squares[e] += static_cast<double>(v) * static_cast<double>(v);
   }
   for (double& s : squares) s = std::sqrt(s);
   return squares;
@@ -186,6 +179,7 @@ std::string inspect_model(const fs::path& folder, size_t columns) {
   const fs::path model = model_folder(folder).value_or(folder);  // or the error that says it is not there
   const Checkpoint c = load_checkpoint(model);
   const ModelConfig& m = c.model;
+  c.check(MoeLm(m, DType::f32, Device::meta, false).parameters());
   std::string out;
   line(out, "model", "{}", model.string());
   line(out, "", "{} layers of {} experts, {} for a token; width {}, {} heads, context {}", m.n_layer,

@@ -259,6 +259,14 @@ TEST_CASE("a configuration that asks for another amount of memory than the file 
   CHECK_THAT(with("vocab_size", 4), Contains("vocab_size is 4, but tokenizer.json has 3 characters"));
 }
 
+TEST_CASE("a model of an empty vocabulary is refused", "[checkpoint]") {
+  const TempFolder folder;
+  ModelConfig c = tiny();
+  c.vocab_size = 0;
+  save_checkpoint(folder.path(), c, TrainConfig(), CharTokenizer(), parameters_of(c, 1));
+  CHECK_THAT(refusal(folder.path()), Contains("config.json: vocab_size is 0"));
+}
+
 TEST_CASE("a tokenizer that would not be read back is not saved", "[checkpoint]") {
   const TempFolder folder;
   save(folder / "out");

@@ -125,6 +125,43 @@ TEST_CASE("inspect_moe says what a model is and how its experts fare", "[picture
   CHECK(has(run(gallery, {"inspect_moe", "out"}).out, "no routing.jsonl tells of their load"));
 }
 
+TEST_CASE("inspect_moe shows the checksums that were recorded, and says when there is none", "[pictures]") {
+  const Gallery gallery;
+  const Checkpoint c = load_checkpoint(gallery / "out");
+  const std::string out = run(gallery, {"inspect_moe"}).out;
+  for (const char* key : {"config_crc32c", "tokenizer_crc32c", "data_crc32c"})
+    CHECK(has(out, "agrees with the checksum it was saved with, crc32c " + c.note(key)));
+  std::vector<NamedTensor> tensors;
+  for (const auto& e : c.weights.entries()) tensors.push_back({e.name, c.weights.tensor(e.name)});
+  write_safetensors(gallery / "out/model.safetensors", tensors);
+  const std::string other = run(gallery, {"inspect_moe"}).out;
+  CHECK(has(other, "bytes  no checksum recorded"));
+  CHECK(has(other, "bytes  its data agrees with"));  // such a file always has the one of its data
+}
+
+TEST_CASE("inspect_moe refuses the tensors that generate refuses, in the same words", "[pictures]") {
+  const Gallery gallery;
+  const Checkpoint c = load_checkpoint(gallery / "out");
+  const std::string name = "blocks.1.moe.experts.up.weight";
+  const Tensor right = c.weights.tensor(name);
+  const Shape turned{right.size(0), right.size(2), right.size(1)};
+  for (const Tensor& wrong :
+       {Tensor::zeros(right.shape(), DType::bf16), right.reshape(turned),
+        Tensor::zeros(right.shape(), DType::i32), Tensor::zeros(right.shape(), DType::f64)}) {
+    std::vector<NamedTensor> tensors;
+    for (const auto& e : c.weights.entries())
+      tensors.push_back({e.name, e.name == name ? wrong : c.weights.tensor(e.name)});
+    write_safetensors(gallery / "out/model.safetensors", tensors);
+    const Result inspected = run(gallery, {"inspect_moe"}), generated = run(gallery, {"generate"});
+    CHECK(inspected.code == 4);
+    CHECK(generated.code == 4);
+    CHECK(has(inspected.err,
+              fmt::format("tensor \"{}\" is {} {}", name, name_of(wrong.dtype()), wrong.shape())));
+    CHECK(inspected.err.substr(inspected.err.find(':')) == generated.err.substr(generated.err.find(':')));
+    CHECK(inspected.out.empty());
+  }
+}
+
 TEST_CASE("the experts' weight norms are those of their matrices", "[pictures]") {
   const Gallery gallery;
   const Checkpoint c = load_checkpoint(gallery / "out");
