@@ -36,6 +36,9 @@ struct TrainOptions {
 // file (--config), then the options take effect: each wins over those before.
 void add_train_options(CLI::App& app, TrainOptions& options);
 
+// A word that a shell reads as it is meant.
+std::string shell_word(const std::string& text);
+
 // The command that continues this run: with its text, its folder and the options of the groups Run and
 // Tracking that were given, but for passwords.
 std::string resume_command(const TrainOptions& options);

@@ -94,7 +94,7 @@ void say_how_it_ended(const Run& run, const TrainOptions& o, Progress& progress,
                     run.state().evaluations_since_best, run.state().best, run.state().best_step));
   progress.note("sample");
   progress.note(sample);
-  progress.note("more    ./generate" + (o.out == "out" ? "" : " --checkpoint " + o.out));
+  progress.note("more    ./generate" + (o.out == "out" ? "" : " --checkpoint " + shell_word(o.out)));
 }
 
 int train(TrainOptions& o) {

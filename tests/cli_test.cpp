@@ -249,6 +249,13 @@ TEST_CASE("training reports in plain lines into a file and leaves a model that g
   }
 }
 
+TEST_CASE("the command that is printed after training can be pasted into a shell", "[cli]") {
+  const Workshop shop;
+  const Result trained = run(shop, shop.training({"--out", "my run"}));
+  REQUIRE(trained.code == 0);
+  CHECK(has(trained.out, "more    ./generate --checkpoint 'my run'\n"));
+}
+
 TEST_CASE("the same seed trains the same bits, for any number of threads", "[cli]") {
   const Workshop shop;
   REQUIRE(run(shop, shop.training({"--threads", "1", "--out", "a"})).code == 0);
