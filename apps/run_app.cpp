@@ -62,7 +62,9 @@ void print_error(const CLI::App& app, std::string message) {
 int run_app(CLI::App& app, int argc, char** argv, const std::function<int()>& body) {
   try {
     ignore_file_size_signal();
-    app.set_version_flag("--version", MOE_VERSION);
+    // These win over all else on the line: they act as soon as they are read.
+    app.get_help_ptr()->each([](const std::string&) { throw CLI::CallForHelp(); })->trigger_on_parse();
+    app.set_version_flag("--version", MOE_VERSION)->trigger_on_parse();
     app.parse(argc, argv);
     const int code = body();
     // Output that was lost is a failure, unless its reader went away, who knows.

@@ -74,6 +74,29 @@ TEST_CASE("help lists every option with its default and leaves with 0", "[cli]")
   CHECK(run(folder, {"train_moe", "--version"}).code == 0);
 }
 
+TEST_CASE("--help and --version win over options that could not be carried out", "[cli]") {
+  const TempFolder folder;
+  std::filesystem::create_directory(folder / "out");
+  const std::string help = run(folder, {"train_moe", "--help"}).out;
+  for (const Arguments& more : {Arguments{"--resume", "nowhere"},
+                                {"--config", "nowhere"},
+                                {"--resume"},
+                                {"--top-k", "two"},
+                                {"--no-such-option"}}) {
+    Arguments asked{"train_moe"};
+    asked.insert(asked.end(), more.begin(), more.end());
+    asked.emplace_back("--help");
+    const Result r = run(folder, asked);
+    CHECK(r.code == 0);
+    CHECK(r.out == help);
+    CHECK(r.err.empty());
+    asked.back() = "--version";
+    CHECK(run(folder, asked).code == 0);
+  }
+  CHECK(!std::filesystem::exists(folder / "out/.lock"));
+  check_refused(folder, {"report", "--text", "--help"}, 3, "out");  // here it is a name
+}
+
 TEST_CASE("what makes no sense on the command line is a usage error, code 2", "[cli]") {
   const Workshop shop;
   const auto refused = [&](const Arguments& options, const std::string& says) {
