@@ -36,7 +36,8 @@ void SamplerConfig::validate() const {
   check(top_k >= 0, "--top-k", "0 (off) or more", top_k);
   check(top_p > 0 && top_p <= 1, "--top-p", "above 0 and at most 1", top_p);
   check(min_p >= 0 && min_p <= 1, "--min-p", "from 0 to 1", min_p);
-  check(repeat_penalty > 0 && std::isfinite(repeat_penalty), "--repeat-penalty", "a number above 0",
+  // Within these bounds no logit becomes infinite.
+  check(repeat_penalty >= 1e-6 && repeat_penalty <= 1e6, "--repeat-penalty", "from 1e-6 to 1e6",
         repeat_penalty);
 }
 

@@ -155,9 +155,21 @@ TEST_CASE("a sampling option out of range is a usage error that names it", "[sam
     refused("--repeat-penalty", &SamplerConfig::repeat_penalty, bad);
   }
   refused("--top-p", &SamplerConfig::top_p, 0);
-  refused("--repeat-penalty", &SamplerConfig::repeat_penalty, 0);
+  for (const double bad : {0.0, 1e-308, 9e-7, 1.1e6})
+    refused("--repeat-penalty", &SamplerConfig::repeat_penalty, bad);
   SamplerConfig config;
   config.top_k = -1;
   CHECK_THROWS_AS(config.validate(), Error);
   CHECK_NOTHROW(SamplerConfig{}.validate());
+}
+
+TEST_CASE("no repeat penalty that is allowed makes a finite logit infinite", "[sampler]") {
+  const float most = std::numeric_limits<float>::max();
+  for (const double penalty : {1e-6, 1e6}) {
+    SamplerConfig config;
+    config.repeat_penalty = penalty;
+    config.validate();
+    CHECK_NOTHROW(
+        token_probabilities(std::vector<float>{most, -most, 0}, std::vector<int32_t>{0, 1}, config));
+  }
 }
