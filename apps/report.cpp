@@ -41,7 +41,7 @@ void add_model(const Options& o, const std::filesystem::path& folder, ReportInpu
   input.map_note = passage.note;
 }
 
-int report(const Options& o) {
+int report(const CLI::App& app, const Options& o) {
   set_threads(o.threads);
   const std::string& first = o.folders.front();
   ReportInput input;
@@ -52,7 +52,7 @@ int report(const Options& o) {
     } catch (const Error& e) {  // the curves can be shown all the same
       if (e.kind() != ErrorKind::checkpoint) throw;
       input.map_note = fmt::format("There is no routing map: {}", e.what());
-      fmt::print(stderr, "report: {}\n", e.what());
+      print_error(app, e.what());
     }
   } else {
     input.map_note = fmt::format("There is no routing map: {} holds no model.", input.runs.front().name);
@@ -85,5 +85,5 @@ int main(int argc, char** argv) {
       ->check(CLI::NonNegativeNumber.description(""))
       ->capture_default_str();
   add_threads_option(app, o.threads);
-  return run_app(app, argc, argv, [&] { return report(o); });
+  return run_app(app, argc, argv, [&] { return report(app, o); });
 }

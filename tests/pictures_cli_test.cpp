@@ -108,6 +108,10 @@ TEST_CASE("a model that cannot be trusted still has its curves drawn, and the re
   CHECK(has(file_text(gallery / "out/report.html"), "There is no routing map: "));
   CHECK(run(gallery, {"inspect_moe"}).code == 4);
   CHECK(run(gallery, {"inspect_moe", "nowhere"}).code == 4);
+  std::filesystem::rename(gallery / "out", gallery / "\x1b[31mred");
+  const Result red = run(gallery, {"report", "\x1b[31mred"});
+  CHECK(red.err.starts_with("report:  [31mred/model.safetensors: "));
+  CHECK(!has(red.err, "\x1b"));
 }
 
 TEST_CASE("inspect_moe says what a model is and how its experts fare", "[pictures]") {
