@@ -1,12 +1,8 @@
 #include "apps/device_options.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
-#include <algorithm>
-#include <array>
-#include <vector>
-
+#include "apps/word_option.h"
 #include "core/cuda_memory.h"
 #include "core/error.h"
 #include "core/memory.h"
@@ -34,25 +30,21 @@ ChosenDevice the_gpu(const DeviceOptions& o) {
 
 }  // namespace
 
+template <>
+const std::vector<std::string>& words_of<Precision>() {
+  static const std::vector<std::string> words = {name_of(Precision::fp32), name_of(Precision::tf32),
+                                                 name_of(Precision::bf16)};
+  return words;
+}
+
 void add_device_options(CLI::App& app, DeviceOptions& o, const std::string& group) {
   app.add_option("--device", o.device, "where to compute; auto: on the GPU, when one answers")
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}).description(""))
       ->type_name("auto|cpu|cuda")
       ->capture_default_str()
       ->group(group);
-  static const std::array kAll = {Precision::fp32, Precision::tf32, Precision::bf16};
-  std::vector<std::string> words;
-  words.reserve(kAll.size());
-  for (const Precision p : kAll) words.emplace_back(name_of(p));
-  app.add_option_function<std::string>(
-         "--dtype",
-         [&o](const std::string& word) {
-           o.precision = *std::ranges::find_if(kAll, [&](Precision p) { return word == name_of(p); });
-         },
-         "in what the GPU multiplies matrices; the CPU computes in fp32")
-      ->check(CLI::IsMember(words).description(""))
-      ->type_name(fmt::format("{}", fmt::join(words, "|")))
-      ->default_str(name_of(o.precision))
+  add_word_option(app, "--dtype", o.precision,
+                  "in what the GPU multiplies matrices; the CPU computes in fp32")
       ->group(group);
 }
 

@@ -9,6 +9,7 @@
 
 #include "apps/run_app.h"
 #include "apps/tracking_options.h"
+#include "apps/word_option.h"
 #include "core/file.h"
 
 namespace moe {
@@ -17,25 +18,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int64_t kMaxConfigBytes = 1 << 20;
-
-std::string option_name(std::string field) {
-  std::ranges::replace(field, '_', '-');
-  return "--" + field;
-}
-
-template <class Enum>
-void add_word_option(CLI::App& app, const std::string& name, Enum& value, const std::string& help) {
-  const std::vector<std::string>& words = words_of<Enum>();
-  app.add_option_function<std::string>(
-         name,
-         [&value, &words](const std::string& word) {
-           value = static_cast<Enum>(std::ranges::find(words, word) - words.begin());
-         },
-         help)
-      ->check(CLI::IsMember(words).description(""))
-      ->type_name(fmt::format("{}", fmt::join(words, "|")))
-      ->default_str(words[static_cast<size_t>(value)]);
-}
 
 template <class Config>
 void add_fields(CLI::App& app, const std::string& group, Config& config) {

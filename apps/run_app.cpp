@@ -13,6 +13,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "model/number_text.h"
 
 namespace moe {
 namespace {
@@ -33,17 +34,6 @@ void on_signal(int number) {
 
 void on_save_signal(int) {
   save_wanted = 1;
-}
-
-// 8996545 -> "8,996,545"
-std::string with_commas(double count) {
-  const std::string digits = fmt::format("{:.0f}", count);
-  std::string text;
-  for (size_t i = 0; i < digits.size(); ++i) {
-    if (i > 0 && (digits.size() - i) % 3 == 0) text += ',';
-    text += digits[i];
-  }
-  return text;
 }
 
 int report(const CLI::App& app, std::string message, int code) {
@@ -107,7 +97,7 @@ bool take_save_request() {
 
 std::string describe(const ModelConfig& c) {
   return fmt::format("{} parameters, {} of them active for a token; {} layers, {} of {} experts in each",
-                     with_commas(c.parameters()), with_commas(c.active_parameters()), c.n_layer, c.top_k,
+                     count_text(c.parameters()), count_text(c.active_parameters()), c.n_layer, c.top_k,
                      c.num_experts);
 }
 

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <string_view>
 
 namespace moe {
 namespace {
@@ -12,21 +11,15 @@ constexpr int64_t kMaxExtent = std::numeric_limits<int32_t>::max();
 constexpr int64_t kMaxLayers = 4'000;    // their moments are as many tensors as core/safetensors.h reads
 constexpr double kMaxParameters = 1e15;  // beyond this, counting bytes could overflow
 
-// top_k -> --top-k
-std::string option(std::string_view field) {
-  std::string name = "--" + std::string(field);
-  std::replace(name.begin(), name.end(), '_', '-');
-  return name;
-}
-
 void check_range(const char* field, int64_t value, int64_t least, int64_t most) {
-  if (value < least) throw error(ErrorKind::usage, "{} {} is smaller than {}", option(field), value, least);
-  if (value > most) throw error(ErrorKind::usage, "{} {} is larger than {}", option(field), value, most);
+  if (value < least)
+    throw error(ErrorKind::usage, "{} {} is smaller than {}", option_name(field), value, least);
+  if (value > most) throw error(ErrorKind::usage, "{} {} is larger than {}", option_name(field), value, most);
 }
 
 void check_not_negative(const char* field, double value) {
   if (!std::isfinite(value) || value < 0)
-    throw error(ErrorKind::usage, "{} {} is not a number from 0 on", option(field), value);
+    throw error(ErrorKind::usage, "{} {} is not a number from 0 on", option_name(field), value);
 }
 
 // Elements of all parameters when `experts` of a layer's experts are counted. The terms follow MoeLm's
@@ -79,6 +72,11 @@ template <>
 const std::vector<std::string>& words_of<Schedule>() {
   static const std::vector<std::string> words = {"constant", "linear", "cosine", "wsd"};
   return words;
+}
+
+std::string option_name(std::string field) {
+  std::ranges::replace(field, '_', '-');
+  return "--" + field;
 }
 
 GateSoftmax ModelConfig::gate() const {

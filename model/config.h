@@ -42,6 +42,9 @@ const std::vector<std::string>& words_of<TokenizerKind>();
 template <>
 const std::vector<std::string>& words_of<Schedule>();
 
+// top_k -> --top-k
+std::string option_name(std::string field);
+
 // The defaults are those of the reference system, with its weaknesses off.
 struct ModelConfig {
   int64_t vocab_size = 0;  // from the text

@@ -26,11 +26,6 @@ bool is_one_of(std::span<const std::string_view> names, const std::string& name)
   return std::ranges::find(names, name) != names.end();
 }
 
-std::string option(std::string field) {
-  std::ranges::replace(field, '_', '-');
-  return "--" + field;
-}
-
 bool same_rates(const TrainConfig& a, const TrainConfig& b, int64_t steps) {
   for (int64_t step = 0; step < steps; ++step)
     if (learning_rate_at(a, step) != learning_rate_at(b, step)) return false;
@@ -41,7 +36,7 @@ void compare(const json& there, const json& here, std::vector<std::string>& foun
   for (const auto& [field, value] : there.items())
     if (value != here.at(field) && !is_free(field))
       found.push_back(
-          fmt::format("{} is {} there, {} here", option(field), value.dump(), here.at(field).dump()));
+          fmt::format("{} is {} there, {} here", option_name(field), value.dump(), here.at(field).dump()));
 }
 
 }  // namespace
