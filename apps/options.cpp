@@ -167,7 +167,10 @@ void add_train_options(CLI::App& app, TrainOptions& o) {
   add_run_options(app, o);
   add_fields(app, "Model", o.model);
   add_fields(app, "Training", o.training);
-  app.parse_complete_callback([&o, &app] { o.repeated = given_for_the_run(app); });
+  app.parse_complete_callback([&o, &app] {
+    o.repeated = given_for_the_run(app);
+    if (!o.resume) require_effect(o.model, o.training);
+  });
 }
 
 std::string resume_command(const TrainOptions& o) {

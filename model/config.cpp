@@ -162,6 +162,18 @@ void TrainConfig::validate(const ModelConfig& model) const {
                 "--load-loss {} needs --router noisy-topk: it is made of the router's noise", load_loss);
 }
 
+void require_effect(const ModelConfig& model, const TrainConfig& training) {
+  const auto needs = [](const char* option, const auto& value, const char* needed) {
+    throw error(ErrorKind::usage, "{} {} does nothing without {}", option, value, needed);
+  };
+  if (model.noise != When::train && model.router != RouterKind::noisy_topk)
+    needs("--noise", "always", "--router noisy-topk");
+  if (model.capacity_at != When::train && model.capacity_factor == 0)
+    needs("--capacity-at", "always", "--capacity-factor");
+  if (training.vocab_size != TrainConfig().vocab_size && training.tokenizer != TokenizerKind::bpe)
+    needs("--vocab-size", training.vocab_size, "--tokenizer bpe");
+}
+
 double ModelConfig::parameters() const {
   return count_parameters(*this, num_experts);
 }

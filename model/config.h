@@ -167,6 +167,10 @@ struct TrainConfig {
   }
 };
 
+// Throws ErrorKind::usage, naming the option, for a value that is not the default and would do nothing beside
+// the others. For those who start a run: a model that was trained with such a value is valid.
+void require_effect(const ModelConfig&, const TrainConfig&);
+
 // config.json: {"format": "makemoe", "version": 1, "model": {...}, "training": {...}}. Unknown keys, missing
 // model keys, duplicate keys and wrong types are errors of kind `kind` that name `origin`.
 std::string to_json(const ModelConfig&, const TrainConfig&);

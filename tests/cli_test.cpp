@@ -118,6 +118,10 @@ TEST_CASE("what makes no sense on the command line is a usage error, code 2", "[
   refused({"--config", "missing.json"}, "missing.json");
   write(shop / "bad.json", "{\"format\": 1");
   refused({"--config", "bad.json"}, "bad.json");
+  refused({"--noise", "always", "--router", "topk"},
+          "--noise always does nothing without --router noisy-topk");
+  refused({"--capacity-at", "always"}, "--capacity-at always does nothing without --capacity-factor");
+  refused({"--vocab-size", "300"}, "--vocab-size 300 does nothing without --tokenizer bpe");
   refused({"--dtype", "fp16"}, "--dtype");
   refused({"--device", "cpu", "--dtype", "bf16"}, "--dtype bf16: the CPU computes in fp32");
   check_refused(shop, {"generate", "--device", "tpu"}, 2, "--device");

@@ -51,6 +51,30 @@ void change_all(ModelConfig& m, TrainConfig& t) {
 
 }  // namespace
 
+TEST_CASE("an option that would do nothing is refused to a new run, and the defaults never are", "[config]") {
+  const auto why = [](auto&& change) {
+    ModelConfig m = reference();
+    TrainConfig t;
+    change(m, t);
+    CHECK_NOTHROW(m.validate());  // as a model that was trained so it is valid
+    CHECK_NOTHROW(t.validate(m));
+    return message_of(ErrorKind::usage, [&] { require_effect(m, t); });
+  };
+  using M = ModelConfig;
+  using T = TrainConfig;
+  CHECK_THAT(why([](M& m, T&) { m.router = RouterKind::topk, m.noise = When::always; }), Contains("--noise"));
+  CHECK_THAT(why([](M& m, T&) { m.capacity_at = When::always; }), Contains("--capacity-at"));
+  CHECK_THAT(why([](M&, T& t) { t.vocab_size = 300; }), Contains("--vocab-size 300"));
+  ModelConfig m = reference();
+  TrainConfig t;
+  m.router = RouterKind::topk;
+  CHECK_NOTHROW(require_effect(m, t));
+  m.router = RouterKind::noisy_topk, m.noise = When::always;
+  m.capacity_factor = 1, m.capacity_at = When::always;
+  t.tokenizer = TokenizerKind::bpe, t.vocab_size = 300;
+  CHECK_NOTHROW(require_effect(m, t));
+}
+
 TEST_CASE("the reference model has the reference's number of parameters", "[config]") {
   ModelConfig c = reference();
   CHECK(c.parameters() == 8'996'545);
