@@ -137,6 +137,7 @@ std::string as_given(const CLI::Option& option) {
   return shell_word(name + "=" + without_password(option.get_flag_value(field, value)));
 }
 
+// Every option of a run that no checkpoint remembers, after a blank each.
 std::string given_for_the_run(const CLI::App& app) {
   constexpr std::array<std::string_view, 5> kElsewhere = {"--out", "--resume", "--allow-changes", "--config",
                                                           "--print-config"};

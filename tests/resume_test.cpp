@@ -136,6 +136,13 @@ TEST_CASE("the line that resumes a run repeats the options that no checkpoint re
         "--mlflow=http://127.0.0.1:9\n");
 }
 
+TEST_CASE("the command that is printed after training can be pasted into a shell", "[run]") {
+  const RunShop shop;
+  const Result trained = run(shop, shop.training("my run", 2));
+  REQUIRE(trained.code == 0);
+  CHECK_THAT(trained.out, Contains("more    ./generate --checkpoint 'my run'\n"));
+}
+
 TEST_CASE("a run is resumed from inside its own folder, by the name of its checkpoint", "[run]") {
   const RunShop shop;
   REQUIRE(run(shop, shop.training("out", 6)).code == 0);
