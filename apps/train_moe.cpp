@@ -60,7 +60,7 @@ void begin(Run& run, RunFolder& folder, TrainOptions& o, Progress& progress, con
   const bool in_place = o.resume && std::filesystem::equivalent(o.resume->run_folder(), folder.path(), none);
   if (!in_place)
     if (const auto older = folder.set_aside())
-      progress.note(fmt::format("older   the run that was in {} is in {} now", o.out, older->string()));
+      progress.note(fmt::format("older   what was in {} is in {} now", o.out, older->string()));
   if (o.resume) {
     run.continue_from(*o.resume);
     progress.note(fmt::format("resume  {}, after {} steps", o.resume->folder.string(), run.state().step));

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "core/safetensors.h"
 #include "model/checkpoint.h"
 #include "model/text.h"
 #include "tests/terminal.h"
@@ -377,29 +376,6 @@ TEST_CASE("training that runs into infinity says so, code 6", "[cli]") {
   CHECK(r.code == 6);
   CHECK(has(r.err, "--learning-rate"));
   CHECK(std::ranges::count(r.err, '\n') == 1);
-}
-
-TEST_CASE("a replay is 0 within tolerance, 1 out of it, 4 for what is no recording", "[cli]") {
-  const TempFolder folder;
-  const std::string golden = std::string(MOE_SOURCE_DIR) + "/tests/golden/odd.safetensors";
-  for (const char* dtype : {"f32", "f64"}) {
-    const Result r = run(folder, {"replay_makemoe", golden, "--dtype", dtype});
-    CHECK(r.code == 0);
-    CHECK(has(r.out, "all within tolerance"));
-  }
-  const Safetensors file = Safetensors::read(golden);
-  std::vector<NamedTensor> tensors;
-  for (const auto& entry : file.entries()) tensors.push_back({entry.name, file.tensor(entry.name)});
-
-  for (const NamedTensor& t : tensors)
-    if (t.name == "grad/ln_f.bias") t.tensor.data<float>()[0] += 0.01f;
-  write_safetensors(folder / "wrong.safetensors", tensors, file.metadata());
-  const Result wrong = run(folder, {"replay_makemoe", "wrong.safetensors"});
-  CHECK(wrong.code == 1);
-  CHECK(has(wrong.out, "FAILED  grad/ln_f.bias"));
-  write_safetensors(folder / "other.safetensors", tensors);
-  check_refused(folder, {"replay_makemoe", "other.safetensors"}, 4, "other.safetensors");
-  check_refused(folder, {"replay_makemoe", "missing.safetensors"}, 4, "missing.safetensors");
 }
 
 TEST_CASE("on a terminal the report has a live line, and colours unless NO_COLOR is set", "[cli]") {

@@ -4,8 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "tests/catch.h"
-#include "tests/temp_folder.h"
+#include "tests/process.h"
 
 using namespace moe;
 
@@ -162,4 +161,34 @@ TEST_CASE("a file that is no recording is a checkpoint error that says what is w
                tensors.push_back({"weight/extra", Tensor::zeros({1}, DType::f32)});
              }),
              "weight/extra"));
+}
+
+TEST_CASE("replay_makemoe leaves with 0 within tolerance, 1 out of it, 4 for what is no recording",
+          "[replay]") {
+  const TempFolder folder;
+  const auto replay = [&](const Arguments& arguments) {
+    Arguments all{"replay_makemoe"};
+    all.insert(all.end(), arguments.begin(), arguments.end());
+    return run(folder, all);
+  };
+  for (const char* dtype : {"f32", "f64"}) {
+    const Result r = replay({golden("odd"), "--dtype", dtype});
+    CHECK(r.code == 0);
+    CHECK(r.out.find("all within tolerance") != std::string::npos);
+  }
+  const Safetensors file = Safetensors::read(golden("odd"));
+  const std::vector<NamedTensor> tensors = tensors_of(file);
+  for (const NamedTensor& t : tensors)
+    if (t.name == "grad/ln_f.bias") t.tensor.data<float>()[0] += 0.01f;
+  write_safetensors(folder / "wrong.safetensors", tensors, file.metadata());
+  const Result wrong = replay({"wrong.safetensors"});
+  CHECK(wrong.code == 1);
+  CHECK(wrong.out.find("FAILED  grad/ln_f.bias") != std::string::npos);
+  write_safetensors(folder / "other.safetensors", tensors);
+  for (const char* name : {"other.safetensors", "missing.safetensors"}) {
+    const Result refused = replay({name});
+    CHECK(refused.code == 4);
+    CHECK(refused.err.starts_with(std::string("replay_makemoe: ") + name));
+    CHECK(refused.out.empty());
+  }
 }

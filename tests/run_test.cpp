@@ -115,7 +115,7 @@ TEST_CASE("another run in the folder is moved aside whole, and can be gone on wi
   const std::string older = shop.bytes("out/latest");
   const Result second = run(shop, shop.training("out", 4, {"--seed", "2"}));
   REQUIRE(second.code == 0);
-  CHECK_THAT(second.out, Contains("older   the run that was in out is in out/previous-1 now"));
+  CHECK_THAT(second.out, Contains("older   what was in out is in out/previous-1 now"));
   CHECK(shop.bytes("out/previous-1/latest") == older);
   CHECK(run(shop, {"generate", "--checkpoint", "out/previous-1", "--tokens", "5"}).code == 0);
   CHECK(run(shop, shop.resuming("out/previous-1")).code == 0);

@@ -330,6 +330,21 @@ TEST_CASE("launches that no GPU would take throw and name the kernel", "[simt][f
   CHECK_FALSE(found(FaultKind::launch));
 }
 
+TEST_CASE("what a launch is told of is an earlier kernel's fault, a defect, or lack of memory",
+          "[simt][faults]") {
+  const auto told = [](cudaError_t status, ErrorKind kind, const std::string& start) {
+    try {
+      gpu::launch_failed("some_kernel", status);
+    } catch (const Error& e) {
+      return e.kind() == kind && std::string_view(e.what()).starts_with(start);
+    }
+    return false;
+  };
+  CHECK(told(cudaErrorIllegalAddress, ErrorKind::runtime, "before some_kernel: "));
+  CHECK(told(cudaErrorInvalidConfiguration, ErrorKind::runtime, "some_kernel: "));
+  CHECK(told(cudaErrorMemoryAllocation, ErrorKind::resource, "some_kernel: "));
+}
+
 TEST_CASE("more static shared memory than a block gets is found", "[simt][faults]") {
   Buffer<int> y(1);
   run<static_shared_kernel>({1, 1}, y.data());

@@ -47,7 +47,7 @@ SHARED_CODE = [
     Fault("no barrier before the warps' columns are added", "column_sums_kernel", "add_bias", "kernels/column_sums.cuh",
           "  __syncthreads();\n  if (threadIdx.x >= kLanes) return;", "  if (threadIdx.x >= kLanes) return;"),
     Fault("the second run of rows begins at the wrong row", "column_sums_kernel", "add_bias", "kernels/column_sums.cuh",
-          "begin = blockIdx.y * kSumRun", "begin = blockIdx.y * (kSumRun - 1)"),
+          "begin = blockIdx.y * run", "begin = blockIdx.y * (run - 1)"),
     Fault("loads run over the end by one element", "elementwise_kernel", "pointwise", "kernels/elementwise.cuh",
           "load4(in.at[a] + i, n - i,", "load4(in.at[a] + i, n - i + 1,"),
     Fault("stores run over the end by one element", "elementwise_kernel", "scale", "kernels/elementwise.cuh",
