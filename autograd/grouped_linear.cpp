@@ -52,7 +52,8 @@ Var record_grouped_linear(Tape& tape, const Var& x, const Var& weight, const Var
         const Tensor rows = gathered_rows();
         const Tensor drows = gathered && x_grad.needed() ? tape.empty({s.rows, s.in}, dy.dtype()) : Tensor();
         const GradSlot::Target dx = x_grad.target(), dweight = weight.grad().target();
-        const Tensor dbias = bias_grad.accumulate(), input = x.value();
+        const Tensor dbias = bias_grad.accumulate();
+        const Tensor& input = x.value();
         const auto gradients = [&]<class T>() {
           return kernels::GroupedGradients<T>{
               input.data<T>(), weight.value().data<T>(), kept.data<T>(), dy.data<T>(),

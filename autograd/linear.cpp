@@ -20,7 +20,8 @@ Var linear(Tape& tape, const Var& x, const Var& weight, const Var& bias) {
           y.data<T>());
   const auto backward = [=, x = x.saved(), x_grad = x.grad(), bias_grad = bias.grad()](const Tensor& dy) {
     const GradSlot::Target dx = x_grad.target(), dweight = weight.grad().target();
-    const Tensor dbias = bias_grad.accumulate(), input = x.value();
+    const Tensor dbias = bias_grad.accumulate();
+    const Tensor& input = x.value();
     MOE_RUN(dy, linear_backward, s, input.data<T>(), weight.value().data<T>(), dy.data<T>(), dx.into<T>(),
             dweight.into<T>(), dbias.data<T>(), dweight.squares);
   };
