@@ -5,8 +5,6 @@
 // column are added up in a fixed tree. Many rows are first cut into runs, one block each, whose sums are then
 // the rows of a second launch. How the rows are cut depends on their number alone.
 
-#include <algorithm>
-
 #include "core/device.h"
 #include "kernels/grid.cuh"
 #include "kernels/scratch.cuh"
@@ -16,11 +14,6 @@ namespace moe::kernels::cuda {
 
 inline constexpr int kSumColumns = 32, kSumThreads = 256;
 inline constexpr int64_t kSumRun = 4096;  // rows a block, or more of very many; and the most runs
-
-// Rows a run when there are to be at most kSumRun of them.
-inline int64_t longest_run(int64_t rows, int64_t least) {
-  return std::max(least, (rows + kSumRun - 1) / kSumRun);
-}
 
 // value(n, c, left, v): v[0..3] of row n, columns c .. c+3, of which `left` exist; others get 0.
 // out [runs, C], where block y sums the `run` rows of run y: added to when `accumulate`, else written.
@@ -84,7 +77,7 @@ void add_column_sums(int64_t rows, int64_t dim, Value value, float* out, Stream 
                                            dim, value, vectors, true, out);
     return;
   }
-  const int64_t run = longest_run(rows, kSumRun);
+  const int64_t run = run_length(rows, kSumRun, kSumRun);
   const unsigned runs = blocks_for(rows, run);
   float* const partial = scratch<float>(runs * dim, stream);
   gpu::launch<column_sums_kernel<Value>>({dim3(columns, runs), kSumThreads, 0, stream}, rows, run, dim, value,

@@ -1,6 +1,7 @@
 #pragma once
 // How many blocks a kernel needs.
 
+#include <algorithm>
 #include <cstdint>
 
 #include "kernels/gpu.h"
@@ -12,6 +13,11 @@ inline constexpr int kWarp = 32;
 // `items`, `each` to a block; 0 for none.
 inline unsigned blocks_for(int64_t items, int64_t each) {
   return static_cast<unsigned>((items + each - 1) / each);
+}
+
+// Items a run, a block each: at least `least`, and more of so many that there would be more than `most` runs.
+inline int64_t run_length(int64_t items, int64_t least, int64_t most) {
+  return std::max(least, (items + most - 1) / most);
 }
 
 // This thread's index over the whole grid, x alone, and its warp's.

@@ -43,7 +43,7 @@ struct AddSlope {
 
 void importance_loss_forward(ImportanceShape s, const float* gate, const int32_t* expert, float* loss,
                              float* slope, Stream stream) {
-  const int64_t R = s.tokens * s.topk, run = std::max(kRun, (R + kSumBlocks - 1) / kSumBlocks);
+  const int64_t R = s.tokens * s.topk, run = run_length(R, kRun, kSumBlocks);
   const unsigned blocks = blocks_for(R, run);
   double* const partial = scratch<double>(std::max(1u, blocks) * s.experts, stream);
   gpu::launch<importance_kernel>({blocks, kThreads, 0, stream}, R, run, s.experts, gate, expert, partial);

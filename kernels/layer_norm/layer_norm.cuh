@@ -275,7 +275,7 @@ void backward(const Backward<Gradient>& a, float* dgain, float* dbias, Stream st
       if (dgain) add_column_sums(s.rows, s.dim, GainTerm<Gradient>{a}, dgain, stream);
       if (dbias) add_column_sums(s.rows, s.dim, rows_of(a.dy, s.dim), dbias, stream);
     } else {
-      const int64_t run = std::max(kRun, (s.rows + kRuns - 1) / kRuns);
+      const int64_t run = run_length(s.rows, kRun, kRuns);
       const unsigned blocks = blocks_for(s.rows, run);
       float* const partial = scratch<float>(2 * blocks * s.dim, stream);
       gpu::launch<layer_norm_backward_kernel<kPieces, Gradient>>({blocks, kThreads, 0, stream}, a, run,

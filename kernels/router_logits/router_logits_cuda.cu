@@ -150,7 +150,7 @@ void router_logits_forward(RouterLogitsShape s, const float* x, const RouterWeig
 void router_logits_backward(RouterLogitsShape s, const float* x, const RouterWeights<float>& w,
                             const RouterGradients<float>& g, Stream stream) {
   // So few runs that column_sums.cuh adds them up in one launch, without scratch of its own.
-  const int64_t run = longest_run(s.tokens, kTokenRun);
+  const int64_t run = run_length(s.tokens, kTokenRun, kSumRun);
   Backward b{s,
              in_vectors(s.dim, x, w.weight[0], w.weight[1], g.dx, g.dweight[0], g.dweight[1]),
              in_vectors(s.experts, g.dlogits[0], g.dlogits[1]),
