@@ -35,6 +35,14 @@ struct RunShop : TempFolder {
     a.insert(a.end(), more.begin(), more.end());
     return a;
   }
+  // A run that takes most ups and downs of the loss for a divergence.
+  Arguments nervous_training(const std::string& out, int steps, const Arguments& more = {}) const {
+    Arguments a = training(
+        out, steps,
+        {"--spike-zscore", "1.5", "--max-skips", "1", "--max-rewinds", "100", "--learning-rate", "1e-5"});
+    a.insert(a.end(), more.begin(), more.end());
+    return a;
+  }
   Arguments resuming(const std::string& out, const Arguments& more = {}) const {
     Arguments a{"train_moe", "text.txt", "--resume", "auto", "--out", out, "--no-report"};
     a.insert(a.end(), more.begin(), more.end());

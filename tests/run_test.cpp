@@ -219,10 +219,8 @@ TEST_CASE("a spike is skipped, and the weights stay as they were", "[run]") {
 TEST_CASE("repeated spikes rewind the run, which then goes on with other batches, and repeats bit for bit",
           "[run]") {
   const RunShop shop;
-  const Arguments nervous{"--spike-zscore", "1.5", "--max-skips",     "1",
-                          "--max-rewinds",  "100", "--learning-rate", "1e-5"};
-  REQUIRE(run(shop, shop.training("a", 160, nervous)).code == 0);
-  REQUIRE(run(shop, shop.training("b", 160, nervous)).code == 0);
+  REQUIRE(run(shop, shop.nervous_training("a", 160)).code == 0);
+  REQUIRE(run(shop, shop.nervous_training("b", 160)).code == 0);
   const TrainerState state = load_training_point(shop / "a").state;
   CHECK(state.attempt > 0);
   CHECK_THAT(file_text(shop / "a/divergence.log"), Contains("back to the checkpoint of step"));

@@ -182,20 +182,16 @@ TEST_CASE("each start of a run has a file behind the older ones, which tells whe
     CHECK(is_start(events.at(1)));
     CHECK(static_cast<int64_t>(events.at(1).numbers.at(2)) == first_step);
   }
+  const auto name_beside = [&](const char* other) {
+    std::ofstream(folder / "tb" / other) << "";
+    return EventWriter(folder / "tb", 0, no_warning).path().filename().string();
+  };
   // A clock that was set back meanwhile does not matter.
-  std::ofstream(folder / "tb/events.out.tfevents.9000000000.elsewhere") << "";
-  CHECK(EventWriter(folder / "tb", 0, no_warning)
-            .path()
-            .filename()
-            .string()
-            .starts_with("events.out.tfevents.9000000001."));
+  CHECK(
+      name_beside("events.out.tfevents.9000000000.elsewhere").starts_with("events.out.tfevents.9000000001."));
   // Nothing can come behind this one.
-  std::ofstream(folder / "tb/events.out.tfevents.9223372036854775807") << "";
-  CHECK(EventWriter(folder / "tb", 0, no_warning)
-            .path()
-            .filename()
-            .string()
-            .starts_with("events.out.tfevents.9000000002."));
+  CHECK(
+      name_beside("events.out.tfevents.9223372036854775807").starts_with("events.out.tfevents.9000000002."));
 }
 
 TEST_CASE("a run that goes back says so in the same file", "[tensorboard]") {
@@ -226,9 +222,7 @@ TEST_CASE("a resumed run shows every step and every evaluation once", "[tensorbo
 
 TEST_CASE("a run that was rewound shows every step and every evaluation once", "[tensorboard]") {
   const moe::test::RunShop shop;
-  const Arguments nervous{"--spike-zscore",  "1.5",  "--max-skips",  "1", "--max-rewinds", "100",
-                          "--learning-rate", "1e-5", "--tensorboard"};
-  REQUIRE(run(shop, shop.training("out", 160, nervous)).code == 0);
+  REQUIRE(run(shop, shop.nervous_training("out", 160, {"--tensorboard"})).code == 0);
   CHECK_THAT(file_text(shop / "out/divergence.log"), Contains("back to the checkpoint of step"));
   for (const char* name : {"loss", "val_loss"})
     CHECK(steps_shown(shop / "out/tb", name) == moe::test::steps_with(shop / "out", name));
