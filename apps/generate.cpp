@@ -7,7 +7,6 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
-#include <cstring>
 #include <limits>
 #include <string>
 
@@ -40,7 +39,7 @@ bool put(const std::string& text) {
   if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0)
     return true;
   if (errno == EPIPE) return false;
-  throw error(ErrorKind::resource, "cannot write to stdout: {}", std::strerror(errno));
+  throw lost_output(errno);
 }
 
 // The layer whose experts colour the text, or -1 for text without colours.

@@ -51,7 +51,7 @@ void resume_from(TrainOptions& o, const std::string& folder, const CLI::App& app
   const fs::path from = fs::proximate(fs::canonical(folder, none), none);
   const bool is_run = !checkpoints_in(from).empty();
   if (!is_run) o.resume = load_training_point(from);
-  fs::path run = is_run ? from : o.resume->run_folder();
+  fs::path run = is_run ? from : run_folder_of(o.resume->folder);
   if (!run.empty()) run = fs::proximate(run);
   if (app.count("--out") == 0) {
     if (run.empty())

@@ -11,7 +11,6 @@
 #include <string>
 #include <utility>
 
-#include "core/error.h"
 #include "core/file.h"
 #include "model/number_text.h"
 
@@ -49,6 +48,10 @@ void print_error(const CLI::App& app, std::string message) {
   fmt::print(stderr, "{}: {}\n", app.get_name(), message);
 }
 
+Error lost_output(int code) {
+  return error(ErrorKind::resource, "cannot write to stdout: {}", std::strerror(code));
+}
+
 int run_app(CLI::App& app, int argc, char** argv, const std::function<int()>& body) {
   try {
     ignore_file_size_signal();
@@ -58,8 +61,7 @@ int run_app(CLI::App& app, int argc, char** argv, const std::function<int()>& bo
     app.parse(argc, argv);
     const int code = body();
     // Output that was lost is a failure, unless its reader went away, who knows.
-    if (std::fflush(stdout) != 0 && errno != EPIPE)
-      throw error(ErrorKind::resource, "cannot write to stdout: {}", std::strerror(errno));
+    if (std::fflush(stdout) != 0 && errno != EPIPE) throw lost_output(errno);
     return code;
   } catch (const CLI::ParseError& e) {
     if (e.get_exit_code() == 0) return app.exit(e);  // --help, --version

@@ -5,6 +5,7 @@
 #include <functional>
 #include <string>
 
+#include "core/error.h"
 #include "model/config.h"
 
 namespace moe {
@@ -21,6 +22,9 @@ int run_app(CLI::App& app, int argc, char** argv, const std::function<int()>& bo
 // One line on stderr, "train_moe: ...". Messages quote names from files and arguments: control characters do
 // not reach the terminal.
 void print_error(const CLI::App& app, std::string message);
+
+// ErrorKind::resource, for text that stdout did not take; `code` is an errno.
+Error lost_output(int code);
 
 // From here on the first SIGINT, SIGTERM or SIGPIPE only sets interrupt_code(), and a second ends the
 // process; SIGUSR1 sets what take_save_request() gives.

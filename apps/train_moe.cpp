@@ -1,7 +1,5 @@
 // train_moe: from a text to a model.
 
-#include <cstring>
-
 #include "apps/observers.h"
 #include "apps/options.h"
 #include "apps/run_app.h"
@@ -57,7 +55,8 @@ void introduce(Progress& progress, const TrainOptions& o, const Corpus& corpus, 
 void begin(Run& run, RunFolder& folder, TrainOptions& o, Progress& progress, const DataId& id) {
   for (const std::string& line : o.damaged) progress.note("damaged " + line);
   std::error_code none;
-  const bool in_place = o.resume && std::filesystem::equivalent(o.resume->run_folder(), folder.path(), none);
+  const bool in_place =
+      o.resume && std::filesystem::equivalent(run_folder_of(o.resume->folder), folder.path(), none);
   if (!in_place)
     if (const auto older = folder.set_aside())
       progress.note(fmt::format("older   what was in {} is in {} now", o.out, older->string()));
@@ -128,8 +127,7 @@ int train(TrainOptions& o) {
   const int code = run.run();
   const std::string sample = finish(run, observers, code);
   say_how_it_ended(run, o, progress, code, sample);
-  if (progress.lost() != 0)
-    throw error(ErrorKind::resource, "cannot write to stdout: {}", std::strerror(progress.lost()));
+  if (progress.lost() != 0) throw lost_output(progress.lost());
   return code;
 }
 

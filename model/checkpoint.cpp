@@ -11,7 +11,6 @@
 
 #include "core/crc32c.h"
 #include "core/quote.h"
-#include "model/run_folder.h"
 
 namespace moe {
 namespace {
@@ -166,10 +165,6 @@ TrainingPoint load_training_point(const fs::path& run_or_checkpoint) {
   point.optimizer = Safetensors::read(optimizer_path);
   check_companion(weights, kOptimizerChecksum, in_hex(point.optimizer.checksum()), optimizer_path);
   return point;
-}
-
-fs::path TrainingPoint::run_folder() const {
-  return run_folder_of(folder);
 }
 
 void Checkpoint::check(std::span<const Parameter> parameters) const {

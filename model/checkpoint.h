@@ -77,9 +77,6 @@ struct TrainingPoint {
   Checkpoint checkpoint;
   Safetensors optimizer;
   TrainerState state;
-
-  // The folder of the run that it is part of; empty when it is part of none.
-  std::filesystem::path run_folder() const;
 };
 
 // Throws ErrorKind::checkpoint unless all five files are there and belong together.

@@ -12,6 +12,8 @@
 
 namespace moe {
 
+inline constexpr const char* kMetricsFile = "metrics.jsonl";
+
 // Without a line break.
 std::string to_json(const MetricRow&);
 // And back; null is NaN. Nothing for what is no such line.

@@ -17,7 +17,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int kSampleTokens = 250;
-constexpr const char* kMetrics = "metrics.jsonl";
 constexpr const char* kEvents = "divergence.log";
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
@@ -76,14 +75,15 @@ void Run::start(const DataId& data) {
   state_.data = data;
   state_.seed = config_.seed;
   model_.initialise(static_cast<uint64_t>(config_.seed));
-  metrics_.emplace(folder_.path() / kMetrics, 0);
+  metrics_.emplace(folder_.path() / kMetricsFile, 0);
   save();
 }
 
 void Run::continue_from(const TrainingPoint& point) {
-  const fs::path run = point.run_folder(), source = run / kMetrics, own = folder_.path() / kMetrics;
+  const fs::path run = run_folder_of(point.folder), own = folder_.path() / kMetricsFile;
   std::error_code code;
   const bool elsewhere = !fs::equivalent(run, folder_.path(), code);
+  const fs::path source = run / kMetricsFile;
   if (elsewhere && !run.empty() && fs::exists(source, code)) {
     fs::copy_file(source, own, fs::copy_options::overwrite_existing, code);
     if (code)
@@ -96,7 +96,7 @@ void Run::continue_from(const TrainingPoint& point) {
     state_.best_step = -1;
     state_.best = TrainerState().best;
   }
-  if (!fs::is_directory(rewind_folder())) state_.rewind_step = state_.step;
+  if (!fs::is_directory(rewind_folder(), code)) state_.rewind_step = state_.step;
   saved_ = to_json(state_);
   progress_.continued(state_.best);
   // The next resumption must find this checkpoint, with the options of now.
@@ -115,7 +115,7 @@ void Run::restore(const TrainingPoint& point) {
   trainer_.remember(point.state.losses);
   state_ = point.state;
   state_.seed = config_.seed;
-  metrics_.emplace(folder_.path() / kMetrics, state_.metrics_rows);
+  metrics_.emplace(folder_.path() / kMetricsFile, state_.metrics_rows);
   state_.metrics_rows = metrics_->rows();
 }
 

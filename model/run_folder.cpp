@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "model/checkpoint.h"
+#include "model/metrics_log.h"
 #include "model/routing_log.h"
 
 namespace moe {
@@ -21,10 +22,10 @@ constexpr const char* kTemporary = ".tmp";
 constexpr std::string_view kStep = "step-", kPrevious = "previous-";
 
 // Everything a run leaves beside its checkpoints.
-constexpr std::array kEntries = {kConfigFile, kTokenizerFile,  kWeightsFile, kOptimizerFile,
-                                 kStateFile,  "metrics.jsonl", "samples",    "divergence.log",
-                                 "tb",        "report.html",   "report",     kRoutingFile,
-                                 "mlflow",    kBest,           kLatest};
+constexpr std::array kEntries = {kConfigFile, kTokenizerFile, kWeightsFile, kOptimizerFile,
+                                 kStateFile,  kMetricsFile,   "samples",    "divergence.log",
+                                 "tb",        "report.html",  "report",     kRoutingFile,
+                                 "mlflow",    kBest,          kLatest};
 
 // The number behind a prefix, "step-00000500"; -1 when the name is another.
 int64_t number_in(const std::string& name, std::string_view prefix) {
@@ -41,6 +42,10 @@ int64_t step_of(const fs::path& checkpoint) {
   return step >= 0 && name == step_name(step) ? step : -1;
 }
 
+bool is_entry(const std::string& name) {
+  return std::ranges::find(kEntries, name) != kEntries.end();
+}
+
 std::string target_of(const fs::path& path) {
   std::error_code ignored;
   return fs::read_symlink(path, ignored).string();
@@ -55,9 +60,7 @@ std::vector<std::string> names_in(const fs::path& folder) {
 }
 
 void remove_leftovers(const fs::path& folder) {
-  const auto is_ours = [](const std::string& name) {
-    return number_in(name, kStep) >= 0 || std::ranges::find(kEntries, name) != kEntries.end();
-  };
+  const auto is_ours = [](const std::string& name) { return number_in(name, kStep) >= 0 || is_entry(name); };
   // A checkpoint that was being replaced is back unless the newer one is there.
   const std::string older = std::string(kTemporary) + kReplaced;
   for (const std::string& name : names_in(folder)) {
@@ -116,9 +119,6 @@ fs::path RunFolder::latest() const {
 std::optional<fs::path> RunFolder::set_aside() {
   const std::vector<std::string> names = names_in(folder_);
   const auto is_step = [](const std::string& name) { return step_of(name) >= 0; };
-  const auto is_entry = [](const std::string& name) {
-    return std::ranges::find(kEntries, name) != kEntries.end();
-  };
   if (std::ranges::none_of(names, is_step) && std::ranges::none_of(names, is_entry)) return {};
   int64_t last = 0;
   for (const std::string& name : names) last = std::max(last, number_in(name, kPrevious));

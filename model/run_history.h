@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "model/metrics_log.h"
 #include "model/routing_log.h"
 
 namespace moe {
@@ -31,8 +32,6 @@ struct RunHistory {
   // One past the last step that any row speaks of.
   int64_t steps() const;
 };
-
-inline constexpr const char* kMetricsFile = "metrics.jsonl";
 
 // Missing files are empty; lines that are no JSON object with a step (such as a last one cut short) are left
 // out and counted; values that are no finite number are left out. Where steps come a second time, as after a
