@@ -57,6 +57,14 @@ struct RunShop : TempFolder {
   }
 };
 
+// Options of a run whose first update breaks the weights.
+inline Arguments breaking(const Arguments& more = {}) {
+  Arguments all{"--schedule",      "constant", "--min-learning-rate", "0",
+                "--learning-rate", "1e30",     "--warmup-iters",      "0"};
+  all.insert(all.end(), more.begin(), more.end());
+  return all;
+}
+
 // The rows of its metrics.jsonl that are whole.
 inline std::vector<nlohmann::json> rows_of(const std::filesystem::path& out) {
   std::vector<nlohmann::json> rows;

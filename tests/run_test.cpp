@@ -43,14 +43,6 @@ struct RunInMemory {
   Run run;
 };
 
-// The first update breaks the weights.
-Arguments breaking(Arguments more = {}) {
-  Arguments all{"--schedule",      "constant", "--min-learning-rate", "0",
-                "--learning-rate", "1e30",     "--warmup-iters",      "0"};
-  all.insert(all.end(), more.begin(), more.end());
-  return all;
-}
-
 // A run that takes most ups and downs of the loss for a divergence.
 TrainConfig nervous() {
   TrainConfig t = small_training();

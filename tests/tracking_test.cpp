@@ -198,10 +198,7 @@ TEST_CASE("a run whose trained model writes nothing is a failed one to the serve
   if (without_http()) return;
   FakeMlflow server;
   const moe::test::RunShop shop;
-  const Result r =
-      run(shop, shop.training("out", 1,
-                              {"--mlflow=" + server.url(), "--learning-rate", "1e30", "--min-learning-rate",
-                               "0", "--warmup-iters", "0", "--schedule", "constant"}));
+  const Result r = run(shop, shop.training("out", 1, moe::test::breaking({"--mlflow=" + server.url()})));
   CHECK(r.code == 6);
   CHECK(server.run().status == "FAILED");
 }
