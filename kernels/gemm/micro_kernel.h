@@ -164,10 +164,13 @@ void add_squares(V x, double* sums) {
 }
 
 // Memory that is needed soon: in step l a tile asks for as many elements at p + l*step as it has columns.
+// What is needed after this sliver goes to the second-level cache: the first has no room for it, and lets
+// fewer requests be under way.
 template <class T>
 struct Ahead {
   const T* p;
   int64_t step;
+  bool after_sliver;
 };
 
 // The product of `Rows` rows of A and `Vectors` vectors of columns of B over k steps. Each sum is one chain
@@ -207,7 +210,10 @@ void compute_tile(int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb, c
 #pragma GCC unroll 2
       for (int v = 0; v < Vectors; ++v) sum[r][v] += factor * bl[v];
     }
-    for (int64_t j = 0; j < Vectors * lanes; j += kLineElements<T>) __builtin_prefetch(soon + j);
+    if (ahead.after_sliver)
+      for (int64_t j = 0; j < Vectors * lanes; j += kLineElements<T>) __builtin_prefetch(soon + j, 0, 2);
+    else
+      for (int64_t j = 0; j < Vectors * lanes; j += kLineElements<T>) __builtin_prefetch(soon + j);
     b += ldb;
     soon += soon_step;
   };

@@ -6,9 +6,9 @@
 // B is packed in slivers of a tile's width, which stay in the second-level cache, and each of them meets all
 // rows of A in tiles of registers (micro_kernel.h), kBlock steps of k at a time. A is read where it lies.
 // (Goto and van de Geijn, "Anatomy of high-performance matrix multiplication", ACM TOMS 34(3), 2008, pack A
-// as well: their A does not fit into the second-level cache, ours does.) While tiles compute they ask for
-// what is packed next: packing would wait for memory otherwise, and with few rows of A that takes longer than
-// the product.
+// as well: their A does not fit into the second-level cache, ours does.) While tiles compute they ask for as
+// much memory behind their sliver as it takes itself, which the next slivers or the next product read: with
+// few rows of A, waiting for that would take longer than the product.
 //
 // A B that pack_columns has packed is read where it lies, and so is any whose rows are contiguous when they
 // meet few rows of A.
@@ -51,46 +51,44 @@ template <class T>
 class Sliver {
  public:
   // Columns j and on, packed into `memory` where they have to be.
-  Sliver(const Part<T>& part, int64_t j, T* memory)
-      : product_(*part.product), next_(std::min<int64_t>(part.j1, j + RegisterTile<T>::kColumns)) {
-    const Gemm<T>& p = product_;
+  Sliver(const Part<T>& part, int64_t j, T* memory) {
+    const Gemm<T>& p = *part.product;
+    const int64_t next = std::min<int64_t>(part.j1, j + RegisterTile<T>::kColumns);
     if (p.b_packed) {
       b_ = p.b + packed_index(p.k, 0, j);
       ldb_ = kSliverColumns;
-    } else if (reads_as_it_lies(part)) {
+      return;
+    }
+    // Of a matrix without gaps, perhaps one of a stack: the next columns, or the same share of the next
+    // matrix.
+    if (p.b_transposed && p.ldb == p.k) behind_ = p.b + next * p.k;
+    if (!p.b_transposed && p.ldb == p.n) behind_ = p.b + (p.n + j) * p.k;
+    if (reads_as_it_lies(part)) {
       b_ = p.b + j;
       ldb_ = p.ldb;
-    } else {
-      packed_ = true;
-      b_ = memory;
-      ldb_ = RegisterTile<T>::width(next_ - j);
-      p.b_transposed ? pack_transposed(p.b + j * p.ldb, p.ldb, p.k, next_ - j, memory, ldb_)
-                     : pack_straight(p.b + j, p.ldb, p.k, next_ - j, memory, ldb_);
+      return;
     }
+    b_ = memory;
+    ldb_ = RegisterTile<T>::width(next - j);
+    p.b_transposed ? pack_transposed(p.b + j * p.ldb, p.ldb, p.k, next - j, memory, ldb_)
+                   : pack_straight(p.b + j, p.ldb, p.k, next - j, memory, ldb_);
   }
 
   const T* row(int64_t l) const { return b_ + l * ldb_; }
   int64_t ldb() const { return ldb_; }
 
-  // What tile number `tile` of the `tiles` of a block of k steps from row l on asks for: rows that it reads
-  // soon, or its share of what is packed next.
+  // What tile number `tile` of the `tiles` of a block of k steps from row l on asks for: its share of what is
+  // read after this sliver, or rows that it reads itself.
   Ahead<T> ahead(int64_t l, int64_t k, int64_t tile, int64_t tiles) const {
-    const Gemm<T>& p = product_;
-    if (!packed_) return {row(l + kStepsAhead), ldb_};
-    if (p.b_transposed && p.ldb == p.k) {
-      // The columns behind these, perhaps of the next matrix of a stack.
-      const int64_t step = (RegisterTile<T>::kColumns + tiles - 1) / tiles;
-      return {p.b + next_ * p.k + (l * tiles + tile * k) * step, step};
-    }
-    return {b_, 0};
+    if (!behind_) return {row(l + kStepsAhead), ldb_, false};
+    const int64_t step = (RegisterTile<T>::kColumns + tiles - 1) / tiles;
+    return {behind_ + (l * tiles + tile * k) * step, step, true};
   }
 
  private:
-  const Gemm<T>& product_;
-  int64_t next_;  // the first column behind these
-  bool packed_ = false;
   const T* b_;
   int64_t ldb_;
+  const T* behind_ = nullptr;  // where given, as much memory as these columns take
 };
 
 template <class T>
