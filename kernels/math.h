@@ -1,5 +1,5 @@
 #pragma once
-// Arithmetic for CPU kernels: short vectors, an exponential that vectorises, and reductions of a row.
+// Arithmetic for CPU kernels: short vectors, elementary functions of their lanes, and reductions of a row.
 //
 // Every sum here adds element i to lane i % (2 kLanes) and folds the lanes in one fixed tree: its bits depend
 // on the values and the length alone, not on alignment, neighbours or the width of the processor's registers.
@@ -11,6 +11,8 @@
 #include <limits>
 #include <type_traits>
 #include <utility>
+
+#include "kernels/elementary.h"
 
 #ifdef __AVX512F__
 #include <immintrin.h>
@@ -85,23 +87,6 @@ void store(T* p, V v) {
   std::memcpy(p, &v, sizeof v);
 }
 
-// a * b + c: one rounding where the processor has an instruction for it, two elsewhere; never a library call.
-#if defined(__FMA__) || defined(__aarch64__)
-inline float fma(float a, float b, float c) {
-  return __builtin_fmaf(a, b, c);
-}
-inline double fma(double a, double b, double c) {
-  return __builtin_fma(a, b, c);
-}
-#else
-inline float fma(float a, float b, float c) {
-  return a * b + c;
-}
-inline double fma(double a, double b, double c) {
-  return a * b + c;
-}
-#endif
-
 // Lane by lane. GCC 12 does not see that sixteen of them are one instruction.
 template <class V>
 requires(!std::is_arithmetic_v<V>) [[gnu::always_inline]] inline V fma(V a, V b, V c) {
@@ -119,49 +104,18 @@ requires(!std::is_arithmetic_v<V>) [[gnu::always_inline]] inline V fma(V a, V b,
 #endif
 }
 
-namespace detail {
-
-// e^x for F float or a vector of floats, U the unsigned integers of its size; within 1.5 units in the
-// last place. x = n ln 2 + r with |r| <= ln 2 / 2, where ln 2 is cut in two so that n times its upper part is
-// exact (Cody and Waite 1980). e^r by the polynomial of Cephes (Moshier, expf.c). 2^n through the exponent
-// bits in two factors, for 2^128 is no float. Below the smallest normal number the result is 0. NaN stays
-// NaN.
-template <class U, class F>
-[[gnu::always_inline]] inline F exp(F x) {
-  const auto all = [](float c) {
-    if constexpr (std::is_same_v<F, float>)
-      return c;
-    else
-      return c - F{};
-  };
-  constexpr float kLowest = -87.33654f;  // log of the smallest normal number
-  constexpr float kHighest = 88.72283f;  // log of the largest
-  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: a sum with it is rounded to an integer
-  const F shifted = fma(x, all(1.44269504f), all(kRound));
-  const F n = shifted - kRound;
-  const F r = fma(n, all(2.12194440e-4f), fma(n, all(-0.693359375f), x));
-  F p = fma(r, all(1.9875691500e-4f), all(1.3981999507e-3f));
-  p = fma(p, r, all(8.3334519073e-3f));
-  p = fma(p, r, all(4.1665795894e-2f));
-  p = fma(p, r, all(1.6666665459e-1f));
-  p = fma(p, r, all(5.0000001201e-1f));
-  p = fma(p, r * r, r) + 1.0f;
-  const U biased = std::bit_cast<U>(shifted) - std::bit_cast<uint32_t>(kRound) + 254u;  // n + 2 * 127
-  const U half = biased >> 1;
-  p = p * std::bit_cast<F>(half << 23) * std::bit_cast<F>((biased - half) << 23);
-  p = x < kLowest ? all(0.0f) : p;
-  return x > kHighest ? all(std::numeric_limits<float>::infinity()) : p;
+// Lane by lane.
+inline Vec<double> sqrt(Vec<double> x) {
+#ifdef __AVX512F__
+  // Unmasked under this mask; the plain one makes GCC 12 warn of its own header.
+  return _mm512_maskz_sqrt_pd(0xFF, x);
+#else
+#pragma GCC unroll 8
+  for (int l = 0; l < kLanes; ++l) x[l] = std::sqrt(x[l]);
+  return x;
+#endif
 }
 
-}  // namespace detail
-
-// A loop over the float one vectorises.
-inline float fast_exp(float x) {
-  return detail::exp<uint32_t>(x);
-}
-inline double fast_exp(double x) {
-  return std::exp(x);
-}
 template <class V>
 requires(!std::is_arithmetic_v<V>) [[gnu::always_inline]] inline V fast_exp(V x) {
   using T = std::remove_cvref_t<decltype(x[0])>;

@@ -2,6 +2,7 @@
 // Many random numbers at once, for CPU kernels: the draws of core/philox.h, sixteen blocks of four at a time.
 
 #include <algorithm>
+#include <bit>
 #include <cstdint>
 #include <cstring>
 #include <utility>
@@ -112,6 +113,103 @@ inline const uint32_t* random_fill(const RngAddress& rng, uint64_t first, int64_
   for (int64_t i = 0; i < skip + n; i += detail::kBatchDraws)
     detail::random_batch(rng, first / 4 + static_cast<uint64_t>(i / 4), memory + i);
   return memory + skip;
+}
+
+namespace detail {
+
+typedef uint64_t Bits __attribute__((vector_size(8 * kLanes)));
+
+// Integers below 2^52.
+inline Vec<double> to_doubles(Bits u) {
+  return std::bit_cast<Vec<double>>(u | std::bit_cast<uint64_t>(0x1p52)) - 0x1p52;
+}
+
+// x[0] + x[1] z + x[2] z^2 + ...
+template <size_t N>
+[[gnu::always_inline]] inline Vec<double> polynomial(const double (&x)[N], Vec<double> z) {
+  Vec<double> p = broadcast(x[N - 1]);
+  for (size_t i = N - 1; i-- > 0;) p = fma(p, z, broadcast(x[i]));
+  return p;
+}
+
+// log x of normal numbers in [2^-60, 1], to two units in the last place. x = m 2^e with m in
+// [sqrt(1/2), sqrt(2)); log m = 2 artanh(s) with s = (m-1) / (m+1), |s| < 0.172, by its series as far as
+// s^21.
+inline Vec<double> log_of_uniform(Vec<double> x) {
+  constexpr uint64_t kRootHalf = 0x3FE6A09E667F3BCD,
+                     kShift = uint64_t{64} << 52;  // no exponent is negative then
+  const Bits bits = std::bit_cast<Bits>(x), exponent = (bits - kRootHalf + kShift) >> 52;
+  const Vec<double> m = std::bit_cast<Vec<double>>(bits - ((exponent - 64) << 52)),
+                    e = to_doubles(exponent) - 64.0;
+  const Vec<double> s = (m - 1.0) / (m + 1.0);
+  constexpr double kSeries[] = {2.0,      2.0 / 3,  2.0 / 5,  2.0 / 7,  2.0 / 9, 2.0 / 11,
+                                2.0 / 13, 2.0 / 15, 2.0 / 17, 2.0 / 19, 2.0 / 21};
+  return fma(e, broadcast(0.693147180559945309417), s * polynomial(kSeries, s * s));
+}
+
+// to_normals of core/philox.h for the lower and the upper halves of eight words. The angle is u1 quarters of
+// a turn in 30 bits: the nearest whole number of quarters, and a rest of at most an eighth of a turn whose
+// sine and cosine their series give, as far as x^17 and x^18.
+inline void to_normals(Bits words, Vec<double>& n0, Vec<double>& n1) {
+  const Bits u0 = words & 0xFFFFFFFFu, u1 = words >> 32;
+  const Vec<double> radius = sqrt(-2.0 * log_of_uniform((to_doubles(u0) + 0.5) * 0x1p-32));
+  const Bits quarter = (u1 + (uint64_t{1} << 29)) >> 30;
+  const Vec<double> x = (to_doubles(u1) - to_doubles(quarter) * 0x1p30) * (6.283185307179586476925 * 0x1p-32);
+  constexpr double kSine[] = {1.0,
+                              -1.0 / 6,
+                              1.0 / 120,
+                              -1.0 / 5040,
+                              1.0 / 362880,
+                              -1.0 / 39916800,
+                              1.0 / 6227020800,
+                              -1.0 / 1307674368000,
+                              1.0 / 355687428096000};
+  constexpr double kCosine[] = {1.0,
+                                -1.0 / 2,
+                                1.0 / 24,
+                                -1.0 / 720,
+                                1.0 / 40320,
+                                -1.0 / 3628800,
+                                1.0 / 479001600,
+                                -1.0 / 87178291200,
+                                1.0 / 20922789888000,
+                                -1.0 / 6402373705728000};
+  const Vec<double> sine = x * polynomial(kSine, x * x), cosine = polynomial(kCosine, x * x);
+  const auto odd = (quarter & 1) != 0;
+  const Vec<double> first = odd ? sine : cosine, second = odd ? cosine : sine;
+  const auto negated = [](Vec<double> v, Bits where) {  // where bit 1 is set
+    return std::bit_cast<Vec<double>>(std::bit_cast<Bits>(v) ^ (where & 2) << 62);
+  };
+  n0 = radius * negated(first, quarter + 1);
+  n1 = radius * negated(second, quarter);
+}
+
+}  // namespace detail
+
+// Standard normals `first` .. first+n-1 of the stream: random_normal of each (core/philox.h) but for the last
+// bits of double precision.
+template <class T>
+void random_normals(const RngAddress& rng, uint64_t first, int64_t n, T* normal) {
+  constexpr int64_t batch = detail::kBatchDraws;
+  const int64_t skip = static_cast<int64_t>(first % 4);
+  for (int64_t i = -skip; i < n; i += batch) {
+    uint32_t draws[batch];
+    T drawn[batch];
+    detail::random_batch(rng, first / 4 + static_cast<uint64_t>((i + skip) / 4), draws);
+    for (int64_t j = 0; j < batch; j += 2 * kLanes) {
+      detail::Bits words;
+      std::memcpy(&words, draws + j, sizeof words);
+      Vec<double> n0, n1;
+      detail::to_normals(words, n0, n1);
+#pragma GCC unroll 8
+      for (int64_t l = 0; l < kLanes; ++l) {
+        drawn[j + 2 * l] = static_cast<T>(n0[l]);
+        drawn[j + 2 * l + 1] = static_cast<T>(n1[l]);
+      }
+    }
+    const int64_t begin = std::max<int64_t>(i, 0), end = std::min(i + batch, n);
+    std::copy(drawn + (begin - i), drawn + (end - i), normal + begin);
+  }
 }
 
 // put(i, dropout of value(i)) for i < n, of which element i takes draws[i].

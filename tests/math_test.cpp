@@ -53,6 +53,23 @@ TEST_CASE("vectors and single numbers have the same exponential", "[math]") {
   for (int l = 0; l < kLanes; ++l) CHECK(same_bits(from_vector[l], fast_exp(special[l])));
 }
 
+TEST_CASE("the fast softplus is within 3 units in the last place, and right at the ends", "[math]") {
+  double worst = 0;
+  for (uint64_t i = 0; i < 300000; ++i) {
+    const float x = -80.0f + 160.0f * to_uniform(random_u32({.seed = 6}, i));
+    const double exact = fast_softplus(static_cast<double>(x));
+    const float rounded = static_cast<float>(exact);
+    const float ulp = std::nextafter(rounded, INFINITY) - rounded;
+    const double error = std::abs(static_cast<double>(fast_softplus(x)) - exact);
+    worst = test::worse(worst, error / static_cast<double>(ulp));
+  }
+  CHECK(worst < 3);
+  CHECK(fast_softplus(INFINITY) == INFINITY);
+  CHECK(fast_softplus(-INFINITY) == 0.0f);
+  CHECK(fast_softplus(1e30f) == 1e30f);
+  CHECK(std::isnan(fast_softplus(NAN)));
+}
+
 TEST_CASE("sums have the bits of their lanes, wherever the row lies", "[math]") {
   const std::vector<float> x = normals(200);
   for (int64_t n = 0; n <= 70; ++n) {

@@ -2,9 +2,12 @@
 
 #include "core/philox.h"
 
+#include <algorithm>
 #include <cmath>
 #include <set>
+#include <vector>
 
+#include "kernels/random.h"
 #include "tests/catch.h"
 
 namespace moe {
@@ -83,6 +86,55 @@ TEST_CASE("normals are finite at both ends of the draws", "[philox]") {
     CHECK(std::isfinite(n1));
     CHECK(std::hypot(n0, n1) <= 6.8);  // sqrt(-2 log 2^-33)
   }
+}
+
+// Units of 2^-53 of the largest radius: a logarithm, a root and two products, and the angle of random_normal
+// is rounded before its sine is taken.
+TEST_CASE("normals drawn side by side are those drawn one by one, from any first and any number on",
+          "[philox]") {
+  const RngAddress address{.seed = 42, .step = 3, .stream = 5};
+  constexpr uint64_t kStart = (uint64_t{1} << 34) - 70;  // blocks on both sides of 2^32
+  std::vector<double> exact(70000);
+  for (size_t i = 0; i < exact.size(); ++i) exact[i] = random_normal(address, kStart + i);
+  std::vector<double> all(exact.size());
+  kernels::cpu::random_normals(address, kStart, static_cast<int64_t>(all.size()), all.data());
+  double worst = 0;
+  for (size_t i = 0; i < all.size(); ++i) worst = std::max(worst, std::abs(all[i] - exact[i]));
+  CHECK(worst < 6.8 * 8 * 0x1p-53);
+
+  for (uint64_t first = 0; first < 9; ++first)
+    for (int64_t n = 0; n < 140; ++n) {
+      std::vector<double> some(static_cast<size_t>(n) + 1, 77);
+      kernels::cpu::random_normals(address, kStart + first, n, some.data());
+      const bool same = std::equal(some.begin(), some.end() - 1, all.begin() + static_cast<int64_t>(first));
+      INFO(n << " from " << first);
+      REQUIRE((same && some.back() == 77));
+    }
+
+  // A float is another one where a last bit of double decides: about once in 2^26 draws.
+  std::vector<float> floats(exact.size());
+  kernels::cpu::random_normals(address, kStart, static_cast<int64_t>(floats.size()), floats.data());
+  for (size_t i = 0; i < floats.size(); ++i) REQUIRE(floats[i] == static_cast<float>(exact[i]));
+}
+
+TEST_CASE("words at the ends of their range make the same normals side by side", "[philox]") {
+  const uint32_t special[] = {0,          1,          0x1FFFFFFF, 0x20000000, 0x3FFFFFFF, 0x40000000,
+                              0x60000000, 0x7FFFFFFF, 0x80000000, 0x80000001, 0xA0000000, 0xB504F333,
+                              0xB504F334, 0xC0000000, 0xE0000000, 0xFFFFFFFF};
+  for (const uint32_t u0 : special)
+    for (size_t half = 0; half < 16; half += 8) {
+      kernels::cpu::detail::Bits words;
+      for (size_t l = 0; l < 8; ++l) words[l] = uint64_t{special[half + l]} << 32 | u0;
+      kernels::cpu::Vec<double> n0, n1;
+      kernels::cpu::detail::to_normals(words, n0, n1);
+      for (size_t l = 0; l < 8; ++l) {
+        double e0 = 0, e1 = 0;
+        to_normals(u0, special[half + l], e0, e1);
+        INFO(u0 << ", " << special[half + l]);
+        CHECK(std::abs(n0[l] - e0) < 6.8 * 8 * 0x1p-53);
+        CHECK(std::abs(n1[l] - e1) < 6.8 * 8 * 0x1p-53);
+      }
+    }
 }
 
 }  // namespace moe

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "core/parallel.h"
+#include "kernels/random.h"
 #include "tests/routing_fixture.h"
 
 using namespace moe;
@@ -71,7 +72,7 @@ TEST_CASE("drawn noise is normal n*E + e of its stream, whoever asks and however
   const int64_t N = 200, E = 7, k = 2;  // several tasks
   std::vector<double> logits, noise_logits, normals;
   for (uint64_t i = 0; i < static_cast<uint64_t>(N * E); ++i) {
-    normals.push_back(random_normal(kRng, i));
+    kernels::cpu::random_normals(kRng, i, 1, &normals.emplace_back());
     logits.push_back(random_normal({.seed = 1}, i));
     noise_logits.push_back(random_normal({.seed = 2}, i));
   }

@@ -12,6 +12,7 @@
 #include "core/device.h"
 #include "core/host_device.h"
 #include "core/parallel.h"
+#include "kernels/elementary.h"
 
 namespace moe::kernels {
 
@@ -27,16 +28,35 @@ struct Relu {
   }
 };
 
+namespace detail {
+
+// e^x
+template <class T>
+MOE_HOST_DEVICE T exp(T x) {
+#ifdef __CUDA_ARCH__
+  return std::exp(x);
+#else
+  return cpu::fast_exp(x);
+#endif
+}
+
+template <class T>
+MOE_HOST_DEVICE T sigmoid(T x) {
+  return T(1) / (T(1) + exp(-x));
+}
+
+}  // namespace detail
+
 // x * sigmoid(x), Elfwing et al. 2017.
 struct Silu {
   static constexpr const char* name = "silu";
   template <class T>
   MOE_HOST_DEVICE static T value(T x) {
-    return x / (T(1) + std::exp(-x));
+    return x / (T(1) + detail::exp(-x));
   }
   template <class T>
   MOE_HOST_DEVICE static T derivative(T x) {
-    const T s = T(1) / (T(1) + std::exp(-x));
+    const T s = detail::sigmoid(x);
     return s * (T(1) + x * (T(1) - s));
   }
 };
@@ -46,11 +66,15 @@ struct Softplus {
   static constexpr const char* name = "softplus";
   template <class T>
   MOE_HOST_DEVICE static T value(T x) {
+#ifdef __CUDA_ARCH__
     return (x > T(0) ? x : T(0)) + std::log1p(std::exp(-std::abs(x)));
+#else
+    return cpu::fast_softplus(x);
+#endif
   }
   template <class T>
   MOE_HOST_DEVICE static T derivative(T x) {
-    return T(1) / (T(1) + std::exp(-x));
+    return detail::sigmoid(x);
   }
 };
 

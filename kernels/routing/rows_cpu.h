@@ -8,7 +8,7 @@
 #include <limits>
 
 #include "core/parallel.h"
-#include "core/philox.h"
+#include "kernels/math.h"
 #include "kernels/pointwise/pointwise.h"
 
 namespace moe::kernels::cpu {
@@ -23,27 +23,14 @@ inline int64_t tokens_per_block(int64_t experts) {
   return std::max(tokens_per_task(experts), experts);
 }
 
-// normal[i] = standard normal i of the stream, i in [begin, end). A block of the cipher holds four of them.
-template <class T>
-void draw_normals(const RngAddress& rng, int64_t begin, int64_t end, T* normal) {
-  for (int64_t i = begin; i < end;) {
-    const Philox4 b = random_block(rng, static_cast<uint64_t>(i) >> 2);
-    double n[4];
-    to_normals(b.v[0], b.v[1], n[0], n[1]);
-    to_normals(b.v[2], b.v[3], n[2], n[3]);
-    do normal[i] = static_cast<T>(n[i & 3]);
-    while (++i < end && (i & 3) != 0);
-  }
-}
-
 // h[e] = logits[e] + normal[e] * softplus(noise_logits[e]), or logits[e] when noise_logits is nullptr.
 // NaN becomes -infinity, so that an order exists.
 template <class T>
 void selection_row(const T* logits, const T* noise_logits, const T* normal, int64_t experts, T* h) {
-  for (int64_t e = 0; e < experts; ++e) {
-    const T x = noise_logits ? logits[e] + normal[e] * Softplus::value(noise_logits[e]) : logits[e];
-    h[e] = std::isnan(x) ? -std::numeric_limits<T>::infinity() : x;
-  }
+  for (int64_t e = 0; e < experts; ++e) h[e] = logits[e];
+  if (noise_logits)
+    for (int64_t e = 0; e < experts; ++e) h[e] += normal[e] * Softplus::value(noise_logits[e]);
+  for (int64_t e = 0; e < experts; ++e) h[e] = std::isnan(h[e]) ? -std::numeric_limits<T>::infinity() : h[e];
 }
 
 // The k largest of h, falling, and where they are; of equal ones the lower index first.
@@ -64,19 +51,17 @@ void topk_row(const T* h, int64_t experts, int64_t k, T* value, int32_t* index) 
 
 template <class T>
 T logsumexp_row(const T* x, int64_t n) {
-  const T top = *std::max_element(x, x + n);
-  T sum = 0;
-  for (int64_t i = 0; i < n; ++i) sum += std::exp(x[i] - top);
-  return top + std::log(sum);
+  const T top = max_of(x, n);
+  return top + std::log(sum_exp(x, n, top));
 }
 
 // p may be x.
 template <class T>
 void softmax_row(const T* x, int64_t n, T* p) {
-  const T top = *std::max_element(x, x + n);
-  T sum = 0;
-  for (int64_t i = 0; i < n; ++i) sum += p[i] = std::exp(x[i] - top);
-  for (int64_t i = 0; i < n; ++i) p[i] /= sum;
+  const T top = max_of(x, n);
+  for (int64_t i = 0; i < n; ++i) p[i] = fast_exp(x[i] - top);
+  const T total = sum(p, n);
+  for (int64_t i = 0; i < n; ++i) p[i] /= total;
 }
 
 }  // namespace moe::kernels::cpu
