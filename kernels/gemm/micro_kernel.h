@@ -163,14 +163,13 @@ void add_squares(V x, double* sums) {
   std::memcpy(sums, &s, sizeof s);
 }
 
-// Memory that is needed soon: in step l a tile asks for as many elements at p + l*step as it has columns.
-// What is needed after this sliver goes to the second-level cache: the first has no room for it, and lets
-// fewer requests be under way.
+// Memory that is needed when this sliver of B is done: in step l a tile asks for as many elements at p +
+// l*step as it has columns. They go to the second-level cache: the first has no room for them, and lets fewer
+// requests be under way.
 template <class T>
 struct Ahead {
   const T* p;
   int64_t step;
-  bool after_sliver;
 };
 
 // The product of `Rows` rows of A and `Vectors` vectors of columns of B over k steps. Each sum is one chain
@@ -190,8 +189,8 @@ void compute_tile(int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb, c
   constexpr int kPointers = (Rows + 2) / 3;
   const T* row[kPointers];
   for (int p = 0; p < kPointers; ++p) row[p] = a + 3 * p * lda;
-  const T* soon = ahead.p;
-  const int64_t soon_step = ahead.step;
+  const T* later = ahead.p;
+  const int64_t later_step = ahead.step;
   const int64_t a_ahead = k <= 32 ? Rows : 16 * lda;  // when Transposed
   const auto step = [&](int64_t l) {
     if constexpr (Transposed) {
@@ -210,12 +209,9 @@ void compute_tile(int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb, c
 #pragma GCC unroll 2
       for (int v = 0; v < Vectors; ++v) sum[r][v] += factor * bl[v];
     }
-    if (ahead.after_sliver)
-      for (int64_t j = 0; j < Vectors * lanes; j += kLineElements<T>) __builtin_prefetch(soon + j, 0, 2);
-    else
-      for (int64_t j = 0; j < Vectors * lanes; j += kLineElements<T>) __builtin_prefetch(soon + j);
+    for (int64_t j = 0; j < Vectors * lanes; j += kLineElements<T>) __builtin_prefetch(later + j, 0, 2);
     b += ldb;
-    soon += soon_step;
+    later += later_step;
   };
   int64_t l = 0;
   for (const T* c = out.c; l < std::min<int64_t>(k, Rows); ++l, c += out.ldc) {

@@ -46,7 +46,7 @@ bool streams(const Gemm<T>& p) {
          reinterpret_cast<uintptr_t>(p.c) % 64 == 0;
 }
 
-// A tile's width of columns of B, all k rows, for the tiles of a part: where they lie when those begin.
+// A tile's width of columns of B, all k rows, for the tiles of a part.
 template <class T>
 class Sliver {
  public:
@@ -57,10 +57,9 @@ class Sliver {
     if (p.b_packed) {
       b_ = p.b + packed_index(p.k, 0, j);
       ldb_ = kSliverColumns;
+      behind_ = b_ + p.k * ldb_;
       return;
     }
-    // Of a matrix without gaps, perhaps one of a stack: the next columns, or the same share of the next
-    // matrix.
     if (p.b_transposed && p.ldb == p.k) behind_ = p.b + next * p.k;
     if (!p.b_transposed && p.ldb == p.n) behind_ = p.b + (p.n + j) * p.k;
     if (reads_as_it_lies(part)) {
@@ -77,18 +76,20 @@ class Sliver {
   const T* row(int64_t l) const { return b_ + l * ldb_; }
   int64_t ldb() const { return ldb_; }
 
-  // What tile number `tile` of the `tiles` of a block of k steps from row l on asks for: its share of what is
-  // read after this sliver, or rows that it reads itself.
+  // What tile number `tile` of the `tiles` of a block of k steps from row l on asks for: its share of as much
+  // memory behind this sliver as the sliver takes.
   Ahead<T> ahead(int64_t l, int64_t k, int64_t tile, int64_t tiles) const {
-    if (!behind_) return {row(l + kStepsAhead), ldb_, false};
+    if (!behind_) return {b_, 0};
     const int64_t step = (RegisterTile<T>::kColumns + tiles - 1) / tiles;
-    return {behind_ + (l * tiles + tile * k) * step, step, true};
+    return {behind_ + (l * tiles + tile * k) * step, step};
   }
 
  private:
   const T* b_;
   int64_t ldb_;
-  const T* behind_ = nullptr;  // where given, as much memory as these columns take
+  // The next columns; the same share of the next matrix of a stack, where B lies row by row; nullptr where
+  // there are gaps between the rows of B.
+  const T* behind_ = nullptr;
 };
 
 template <class T>
