@@ -163,9 +163,8 @@ void add_squares(V x, double* sums) {
   std::memcpy(sums, &s, sizeof s);
 }
 
-// Memory that is needed when this sliver of B is done: in step l a tile asks for as many elements at p +
-// l*step as it has columns. They go to the second-level cache: the first has no room for them, and lets fewer
-// requests be under way.
+// Memory that is needed later: in step l a tile asks for as many elements at p + l*step as it has columns.
+// They go to the second-level cache: the first has no room for them, and lets fewer requests be under way.
 template <class T>
 struct Ahead {
   const T* p;

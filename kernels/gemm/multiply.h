@@ -30,6 +30,9 @@ inline constexpr int64_t kFewRows = 5 * kRows;
 // where they lie however many rows of A they meet.
 inline constexpr int64_t kNearBytes = 2048;
 
+// A matrix that is not larger stays in the second-level cache until it is read, after another one.
+inline constexpr int64_t kCachedBytes = 512 * 1024;
+
 template <class T>
 bool reads_as_it_lies(const Part<T>& part) {
   const Gemm<T>& p = *part.product;
@@ -61,7 +64,8 @@ class Sliver {
       return;
     }
     if (p.b_transposed && p.ldb == p.k) behind_ = p.b + next * p.k;
-    if (!p.b_transposed && p.ldb == p.n) behind_ = p.b + (p.n + j) * p.k;
+    if (!p.b_transposed && p.ldb == p.n && p.n * p.k * int64_t{sizeof(T)} <= kCachedBytes)
+      behind_ = p.b + (p.n + j) * p.k;
     if (reads_as_it_lies(part)) {
       b_ = p.b + j;
       ldb_ = p.ldb;
@@ -77,9 +81,9 @@ class Sliver {
   int64_t ldb() const { return ldb_; }
 
   // What tile number `tile` of the `tiles` of a block of k steps from row l on asks for: its share of as much
-  // memory behind this sliver as the sliver takes.
+  // memory behind this sliver as the sliver takes, or rows that it reads itself.
   Ahead<T> ahead(int64_t l, int64_t k, int64_t tile, int64_t tiles) const {
-    if (!behind_) return {b_, 0};
+    if (!behind_) return {row(l + kStepsAhead), ldb_};
     const int64_t step = (RegisterTile<T>::kColumns + tiles - 1) / tiles;
     return {behind_ + (l * tiles + tile * k) * step, step};
   }
@@ -87,8 +91,8 @@ class Sliver {
  private:
   const T* b_;
   int64_t ldb_;
-  // The next columns; the same share of the next matrix of a stack, where B lies row by row; nullptr where
-  // there are gaps between the rows of B.
+  // What is read after this sliver: the next columns, or the same share of the next matrix of a stack.
+  // nullptr where that is not one piece of memory.
   const T* behind_ = nullptr;
 };
 
