@@ -213,12 +213,12 @@ void compute_tile(int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb, c
     later += later_step;
   };
   int64_t l = 0;
-  for (const T* c = out.c; l < std::min<int64_t>(k, Rows); ++l, c += out.ldc) {
-    if (!out.stream)
+  if (!out.stream)
+    for (const T* c = out.c; l < std::min<int64_t>(k, Rows); ++l, c += out.ldc) {
 #pragma GCC unroll 2
       for (int v = 0; v < Vectors; ++v) __builtin_prefetch(c + v * lanes, 1);
-    step(l);
-  }
+      step(l);
+    }
   for (; l < k; ++l) step(l);
   if (out.columns == Vectors * lanes) {
     // A loop for each wish, and not a loop that asks for all of them at every vector.
