@@ -11,6 +11,7 @@ import re
 import statistics
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -20,11 +21,15 @@ SEQUENCES = 16  # in a batch of the twins
 
 
 def output(command, **environment):
-    done = subprocess.run([str(a) for a in command], capture_output=True, text=True, check=False,
-                          env={**os.environ, **environment})
+    # Into a file: who reads a pipe wakes up for every character of generate, on a core that it computes with.
+    with tempfile.TemporaryFile("w+") as file:
+        done = subprocess.run([str(a) for a in command], stdout=file, stderr=subprocess.STDOUT, check=False,
+                              env={**os.environ, **environment})
+        file.seek(0)
+        text = file.read()
     if done.returncode != 0:
-        sys.exit(f"{' '.join(map(str, command))}: exit code {done.returncode}\n{done.stderr}")
-    return done.stdout + done.stderr
+        sys.exit(f"{' '.join(map(str, command))}: exit code {done.returncode}\n{text}")
+    return text
 
 
 def ours(build, settings, steps):
@@ -36,7 +41,7 @@ def ours(build, settings, steps):
 
     ratio = float(re.search(r"ratio ([\d.]+)", row["step"])[1])
     sequences = int(re.search(r"(\d+) sequences", text)[1])
-    made = output([program(build, "generate"), "--checkpoint", build / "bench-model", "--tokens", 300, *settings])
+    made = output([program(build, "generate"), "--checkpoint", build / "bench-model", "--tokens", 1000, *settings])
     return {"step": median("step"), "evaluation": median("evaluation") / sequences,
             "tokens": float(re.search(r"([\d.]+) tokens/s", made)[1]), "ratio to the floor": ratio}
 
