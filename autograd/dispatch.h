@@ -1,6 +1,7 @@
 #pragma once
 // The one place where an operation meets a device.
 
+#include "core/recorded_calls.h"
 #include "core/tensor.h"
 
 namespace moe::detail {
@@ -21,6 +22,11 @@ void visit(const Tensor& on, Cpu&& cpu, Cuda&& cuda) {
   }
 }
 
+template <class Kernel, class... Arguments>
+void call_on_cpu(Kernel kernel, const Arguments&... arguments) {
+  run_recorded([=] { kernel(arguments...); });
+}
+
 }  // namespace moe::detail
 
 // MOE_RUN(y, relu_forward, n, x.data<T>(), y.data<T>());
@@ -28,14 +34,18 @@ void visit(const Tensor& on, Cpu&& cpu, Cuda&& cuda) {
 // the C++ type of y's elements; an operation on integers alone has no use for T, and runs once. On
 // Device::meta nothing runs, not even the arguments: what takes memory is asked for before, a gradient (dx =
 // x.grad().accumulate()) and a saved value that may be computed again (input = x.value()), or a plan misses
-// it. A build without CUDA needs no stubs.
+// it. On the CPU the call joins a recording (core/recorded_calls.h), so its arguments are copied. A build
+// without CUDA needs no stubs.
 #ifdef MOE_WITH_CUDA
-#define MOE_RUN(on, kernel, ...)                                          \
-  ::moe::detail::visit(                                                   \
-      (on), [&]<class T>() { ::moe::kernels::cpu::kernel(__VA_ARGS__); }, \
-      [&]<class T>() { ::moe::kernels::cuda::kernel(__VA_ARGS__, ::moe::current_stream()); })
+#define MOE_RUN_ON_CUDA(kernel, ...) ::moe::kernels::cuda::kernel(__VA_ARGS__, ::moe::current_stream())
 #else
-#define MOE_RUN(on, kernel, ...)                                                           \
-  ::moe::detail::visit((on), [&]<class T>() { ::moe::kernels::cpu::kernel(__VA_ARGS__); }, \
-                       [&]<class T>() { ::moe::require(false, "this build has no CUDA kernels"); })
+#define MOE_RUN_ON_CUDA(kernel, ...) ::moe::require(false, "this build has no CUDA kernels")
 #endif
+#define MOE_RUN(on, kernel, ...)                                                                    \
+  ::moe::detail::visit((on),                                                                        \
+                       [&]<class T>() {                                                             \
+                         ::moe::detail::call_on_cpu(                                                \
+                             [](const auto&... copies) { ::moe::kernels::cpu::kernel(copies...); }, \
+                             __VA_ARGS__);                                                          \
+                       },                                                                           \
+                       [&]<class T>() { MOE_RUN_ON_CUDA(kernel, __VA_ARGS__); })

@@ -8,6 +8,7 @@
 
 #include "core/cuda_memory.h"
 #include "core/parallel.h"
+#include "core/recorded_calls.h"
 
 namespace moe {
 namespace {
@@ -39,7 +40,7 @@ void copy_bytes(void* to, Device to_device, const void* from, Device from_device
   if (from_device == Device::cuda) return cuda::copy_to_host(to, from, bytes, current_stream());
 #endif
   require(to_device == Device::cpu && from_device == Device::cpu, "copy: this build has no CUDA");
-  std::memcpy(to, from, static_cast<size_t>(bytes));
+  run_recorded([=] { std::memcpy(to, from, static_cast<size_t>(bytes)); });
 }
 
 }  // namespace
@@ -124,8 +125,10 @@ void Tensor::fill_zero() const {
 #ifdef MOE_WITH_CUDA
   if (device() == Device::cuda) return cuda::fill_zero(p, nbytes(), current_stream());
 #endif
-  parallel_ranges(nbytes(), kGrain, [p](int64_t begin, int64_t end) {
-    std::memset(p + begin, 0, static_cast<size_t>(end - begin));
+  run_recorded([p, bytes = nbytes()] {
+    parallel_ranges(bytes, kGrain, [p](int64_t begin, int64_t end) {
+      std::memset(p + begin, 0, static_cast<size_t>(end - begin));
+    });
   });
 }
 

@@ -39,10 +39,16 @@ int32_t Generator::next() {
 std::span<const float> Generator::logits() {
   require(!window_.empty(), "generate: nothing to continue");
   if (!logits_fresh_) {
-    if (slid_ || !cacheable_)
-      run(window_, nullptr);
+    const auto ids = [this](size_t begin) {
+      const auto count = static_cast<int64_t>(window_.size() - begin);
+      return Tensor::from(std::span<const int32_t>(window_).subspan(begin), {1, count}).to(model_.device());
+    };
+    if (!cacheable_ || (slid_ && model_.device() != Device::cpu))
+      take(run(ids(0), nullptr));
+    else if (slid_)
+      run_full_window();
     else
-      run(std::span(window_).subspan(static_cast<size_t>(cache_.length)), &cache_);
+      take(run(ids(static_cast<size_t>(cache_.length)), &cache_));
     logits_fresh_ = true;
   }
   return logits_;
@@ -53,15 +59,30 @@ std::span<const int32_t> Generator::experts() {
   return experts_;
 }
 
-void Generator::run(std::span<const int32_t> tokens, KvCache* cache) {
+LmOutput Generator::run(const Tensor& ids, KvCache* cache) {
   Tape tape(arena_, Mode::infer);
   ForwardOptions options;
   options.seed = seed_;  // of router noise, in a model that keeps it on
   options.step = drawn_;
   options.cache = cache;
   options.last_only = cacheable_;
-  const Tensor ids = Tensor::from(tokens, {1, static_cast<int64_t>(tokens.size())}).to(model_.device());
-  const LmOutput out = model_.forward(tape, ids, options);
+  return model_.forward(tape, ids, options);
+}
+
+void Generator::run_full_window() {
+  const bool first = full_window_.calls.empty();
+  if (first) full_window_.ids = Tensor::empty({1, static_cast<int64_t>(window_.size())}, DType::i32);
+  std::ranges::copy(window_, full_window_.ids.data<int32_t>());
+  if (first) {
+    arena_.lend_to_graph();
+    full_window_.calls = RecordedCalls::of([this] { full_window_.out = run(full_window_.ids, nullptr); });
+  } else {
+    full_window_.calls.repeat();
+  }
+  take(full_window_.out);
+}
+
+void Generator::take(const LmOutput& out) {
   const Tensor& all = out.logits.value();
   const Tensor row = all.rows(all.size(0) - 1, all.size(0)).to(Device::cpu);
   if (row.dtype() == DType::f64)

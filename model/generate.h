@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "core/recorded_calls.h"
 #include "model/moe_lm.h"
 #include "model/sampler.h"
 #include "model/tokenizer.h"
@@ -34,7 +35,9 @@ class Generator {
 
  private:
   void append(int32_t token);
-  void run(std::span<const int32_t> tokens, KvCache* cache);
+  LmOutput run(const Tensor& ids, KvCache* cache);  // ids [1, T]
+  void run_full_window();
+  void take(const LmOutput&);  // the last token's logits and experts
 
   const MoeLm& model_;
   SamplerConfig sampler_;
@@ -44,6 +47,12 @@ class Generator {
   bool slid_ = false;            // the window no longer starts where the cache does
   KvCache cache_;
   Arena arena_;
+  // The pass over a window that has slid: the same kernels on the same memory for every token.
+  struct {
+    Tensor ids;
+    LmOutput out;
+    RecordedCalls calls;
+  } full_window_;
   std::vector<float> logits_;
   std::vector<int32_t> experts_;  // of the last token
   bool logits_fresh_ = false;
