@@ -45,7 +45,8 @@ kernels::AttentionShape attention_shape(const Tape& tape, const Var& qkv, const 
 Var attention(Tape& tape, const Var& qkv, const AttentionOptions& options) {
   const kernels::AttentionShape s = attention_shape(tape, qkv, options);
   const Tensor y = tape.empty({s.batch * s.queries, s.heads * s.dim}, qkv.dtype());
-  const Tensor lse = tape.empty({s.batch, s.heads, s.queries}, qkv.dtype());
+  const bool leaves_lse = tape.mode() == Mode::train || tape.kernels_on() != Device::cpu;
+  const Tensor lse = leaves_lse ? tape.empty({s.batch, s.heads, s.queries}, qkv.dtype()) : Tensor();
   MOE_RUN(y, attention_forward, s, qkv.value().data<T>(), options.cache.data<T>(), y.data<T>(),
           lse.data<T>());
   return tape.record("attention", y, {qkv}, [s, qkv, y, lse](const Tensor& dy) {

@@ -77,6 +77,15 @@ NativeVec<T> load_native(const T* p) {
   return v;
 }
 
+// The first `count` elements, at most kNativeLanes, then 0.
+template <class T>
+NativeVec<T> load_native(const T* p, int64_t count) {
+  if (count >= kNativeLanes) return load_native(p);
+  NativeVec<T> v{};
+  for (int64_t l = 0; l < count; ++l) v[l] = p[l];
+  return v;
+}
+
 template <class T>
 NativeVec<T> broadcast_native(T x) {
   return x - NativeVec<T>{};  // as broadcast
@@ -85,6 +94,14 @@ NativeVec<T> broadcast_native(T x) {
 template <class V, class T>
 void store(T* p, V v) {
   std::memcpy(p, &v, sizeof v);
+}
+
+// The first `count` lanes, at most all.
+template <class V, class T>
+void store(T* p, V v, int64_t count) {
+  constexpr int64_t kAll = sizeof(V) / sizeof(T);
+  if (count >= kAll) return store(p, v);
+  for (int64_t l = 0; l < count; ++l) p[l] = v[l];
 }
 
 // Lane by lane. GCC 12 does not see that sixteen of them are one instruction.

@@ -41,7 +41,8 @@ namespace cpu {
 
 // qkv [B*tokens, 3C]: row (b, t) is position past + t of sequence b. cache [B, capacity, 3C] or nullptr:
 // holds positions 0..past-1 and receives the rows of qkv behind them. y [B*queries, C], lse [B, heads,
-// queries]. The bits of a position's y do not depend on which other positions the call has.
+// queries], or nullptr where backward will not be asked for. The bits of a position's y do not depend on
+// which other positions the call has.
 template <class T>
 void attention_forward(const AttentionShape&, const T* qkv, T* cache, T* y, T* lse);
 

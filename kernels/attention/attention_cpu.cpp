@@ -11,6 +11,7 @@
 #include "kernels/attention/tiles_cpu.h"
 #include "kernels/random.h"
 #include "kernels/scratch.h"
+#include "kernels/transpose.h"
 
 namespace moe::kernels::cpu {
 namespace {
@@ -73,12 +74,46 @@ void for_each_key(const Head& head, const QueryBlock& block, Body body) {
   }
 }
 
+// A vector for each lane: kNativeLanes columns of as many rows.
+template <class T>
+struct Square {
+  NativeVec<T> row[kNativeLanes];
+
+  void transpose() {
+    if constexpr (std::is_same_v<T, float>)
+      detail::transpose(row);
+    else  // more than the registers hold
+      for (int64_t i = 0; i < kNativeLanes; ++i)
+        for (int64_t j = 0; j < i; ++j) {
+          const T x = row[i][j];
+          row[i][j] = row[j][i];
+          row[j][i] = x;
+        }
+  }
+};
+
 // to [D][lane] = factor * rows [count][D], 0 in the lanes behind them.
 template <class T>
 void to_lanes(int64_t count, int64_t dim, T factor, const T* rows, int64_t stride, T* to) {
-  for (int64_t d = 0; d < dim; ++d)
-    for (int64_t r = 0; r < kNativeLanes; ++r)
-      to[d * kNativeLanes + r] = r < count ? factor * rows[r * stride + d] : T(0);
+  for (int64_t d = 0; d < dim; d += kNativeLanes) {
+    const int64_t columns = std::min(kNativeLanes, dim - d);
+    Square<T> square{};
+    for (int64_t r = 0; r < count; ++r) square.row[r] = factor * load_native(rows + r * stride + d, columns);
+    square.transpose();
+    for (int64_t c = 0; c < columns; ++c) store(to + (d + c) * kNativeLanes, square.row[c]);
+  }
+}
+
+// put(r, d, v, columns) for elements d .. d + columns - 1 of row r < count of factor * from [D][lane].
+template <class T, class Put>
+void from_lanes(int64_t count, int64_t dim, NativeVec<T> factor, const T* from, Put put) {
+  for (int64_t d = 0; d < dim; d += kNativeLanes) {
+    const int64_t columns = std::min(kNativeLanes, dim - d);
+    Square<T> square{};
+    for (int64_t c = 0; c < columns; ++c) square.row[c] = factor * load_native(from + (d + c) * kNativeLanes);
+    square.transpose();
+    for (int64_t r = 0; r < count; ++r) put(r, d, square.row[r], columns);
+  }
 }
 
 // to [count][wide] = factor * rows [count][D], 0 behind them.
@@ -171,12 +206,13 @@ void head_forward(const Head& head, const T* qkv, T* cache, T* y, T* lse) {
     });
     weighted_sum(head, block, value, weight, out);
     T* to = y + (head.b * s.queries + i - first) * head.width + head.h * s.dim;
+    from_lanes<T>(block.count, s.dim, static_cast<T>(s.drop.scale) / total, out,
+                  [&](int64_t r, int64_t d, NativeVec<T> v, int64_t columns) {
+                    store(to + r * head.width + d, v, columns);
+                  });
+    if (!lse) continue;
     T* to_lse = lse + (head.b * s.heads + head.h) * s.queries + i - first;
-    for (int64_t r = 0; r < block.count; ++r) {
-      to_lse[r] = most[r] + std::log(total[r]);
-      const T inverse = static_cast<T>(s.drop.scale) / total[r];
-      for (int64_t d = 0; d < s.dim; ++d) to[r * head.width + d] = out[d * kNativeLanes + r] * inverse;
-    }
+    for (int64_t r = 0; r < block.count; ++r) to_lse[r] = most[r] + std::log(total[r]);
   }
 }
 
@@ -223,8 +259,11 @@ void head_backward(const Head& head, const T* qkv, const T* lse, const T* dy, In
       store(dscore + at, NativeVec<T>(load_native(p + at) * (load_native(dscore + at) - mean)));
     weighted_sum(head, block, key, dscore, dquery);
     const Into<T> dq = dqkv.from(head.at(row0 + i, 0));
-    for (int64_t r = 0; r < block.count; ++r)
-      for (int64_t d = 0; d < s.dim; ++d) dq.put(r * head.stride() + d, scale * dquery[d * kNativeLanes + r]);
+    from_lanes<T>(block.count, s.dim, broadcast_native(scale), dquery,
+                  [&](int64_t r, int64_t d, NativeVec<T> v, int64_t columns) {
+                    T* const to = dq.to + r * head.stride() + d;
+                    store(to, dq.add ? NativeVec<T>(load_native(to, columns) + v) : v, columns);
+                  });
     add_to_keys(head, block, weight, dout_rows, dvalue);
     add_to_keys(head, block, dscore, query_rows, dkey);
   }

@@ -1,6 +1,8 @@
 // A task owns some tokens: their rows of gate, expert, probability and the normals drawn, and their rows of
 // the gradients. A token is handled in one pass while its row is in the first-level cache.
 
+#include <algorithm>
+
 #include "core/parallel.h"
 #include "kernels/gating/gating.h"
 #include "kernels/random.h"
@@ -8,12 +10,17 @@
 #include "kernels/scratch.h"
 
 namespace moe::kernels::cpu {
+namespace {
+
+constexpr int64_t kMostTokens = 16;  // a task, forward: a window of 32 is two
+
+}  // namespace
 
 template <class T>
 void gating_forward(GatingShape s, const T* logits, const RouterNoise<T>& noise, T* gate, int32_t* expert,
                     T* probability) {
   const int64_t E = s.experts, k = s.topk;
-  parallel_ranges(s.tokens, tokens_per_task(E), [&](int64_t begin, int64_t end) {
+  parallel_ranges(s.tokens, std::min(tokens_per_task(E), kMostTokens), [&](int64_t begin, int64_t end) {
     if (noise.noise_logits && !noise.recorded)
       random_normals(noise.rng, static_cast<uint64_t>(begin * E), (end - begin) * E, noise.drawn + begin * E);
     T* chosen = thread_scratch<T>(k + E);

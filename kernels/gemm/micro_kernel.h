@@ -12,6 +12,8 @@
 #include <cstring>
 #include <utility>
 
+#include "kernels/transpose.h"
+
 #ifdef __AVX__
 #include <immintrin.h>
 #endif
@@ -84,23 +86,6 @@ void store_past_caches(T* p, V v) {
 inline void finish_streams() {}
 #endif
 
-// Exchanges the off-diagonal Step x Step blocks of every 2*Step x 2*Step block, for Step = 1, 2, ... half of
-// the lanes: after the last step the square v is transposed.
-template <int Step, class V, int... Lane>
-[[gnu::always_inline]] inline void transpose(V* v, std::integer_sequence<int, Lane...> lanes) {
-  constexpr int n = sizeof...(Lane);
-  if constexpr (Step < n) {
-#pragma GCC unroll 16
-    for (int i = 0; i < n; ++i) {
-      if (i & Step) continue;
-      const V x = v[i], y = v[i + Step];
-      v[i] = __builtin_shufflevector(x, y, (Lane & Step ? n + Lane - Step : Lane)...);
-      v[i + Step] = __builtin_shufflevector(x, y, (Lane & Step ? n + Lane : Lane + Step)...);
-    }
-    transpose<2 * Step>(v, lanes);
-  }
-}
-
 // Packing writes `count` rows or columns of an operand, k steps of each, as panel[l*width + i], and zeros
 // behind them up to the width, which is whole vectors. Here element (l, i) is source[i*ld + l].
 template <class T>
@@ -116,7 +101,7 @@ void pack_transposed(const T* source, int64_t ld, int64_t k, int64_t count, T* p
       Vector square[lanes];
 #pragma GCC unroll 16
       for (int i = 0; i < lanes; ++i) square[i] = i < valid ? load(from + i * ld) : Vector{};
-      transpose<1>(square, std::make_integer_sequence<int, lanes>());
+      transpose(square);
 #pragma GCC unroll 16
       for (int i = 0; i < lanes; ++i) store(to + (l + i) * width, square[i]);
     }
