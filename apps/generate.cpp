@@ -34,13 +34,35 @@ struct Options {
   SamplerConfig sampler;
 };
 
-// False when nobody reads any more.
-bool put(const std::string& text) {
-  if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0)
-    return true;
-  if (errno == EPIPE) return false;
-  throw lost_output(errno);
-}
+// Standard output for text that comes in pieces. A piece arrives with the first one that is put kMostDelay
+// after the last flush, or with finish(): to write each character by itself, and to wake up a reader for it,
+// takes as long as a tenth of what the model does for it.
+class TextOutput {
+ public:
+  // False when nobody reads any more.
+  bool put(const std::string& text) {
+    if (!heard_) return false;
+    if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size()) return fail();
+    return Clock::now() - flushed_ < kMostDelay || finish();
+  }
+  bool finish() {
+    if (heard_ && std::fflush(stdout) != 0) return fail();
+    flushed_ = Clock::now();
+    return heard_;
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  static constexpr std::chrono::milliseconds kMostDelay{20};
+
+  bool fail() {
+    if (errno != EPIPE) throw lost_output(errno);
+    return heard_ = false;
+  }
+
+  bool heard_ = true;
+  Clock::time_point flushed_;  // long ago
+};
 
 // The layer whose experts colour the text, or -1 for text without colours.
 int64_t colored_layer(const Options& o, const ModelConfig& model) {
@@ -53,33 +75,33 @@ int64_t colored_layer(const Options& o, const ModelConfig& model) {
   return o.color_layer < 0 ? model.n_layer - 1 : o.color_layer;
 }
 
-// Writes the prompt and the tokens that follow it; returns how many these are. `heard` tells whether anybody
-// reads to the end.
+// Writes the prompt and the tokens that follow it, as long as anybody reads; returns how many these are.
 int64_t write_plain(const Options& o, const Checkpoint& c, Generator& generator, const std::string& prompt,
-                    bool& heard) {
-  heard = put(prompt);
+                    TextOutput& out) {
+  bool heard = out.put(prompt);
   int64_t made = 0;
   Utf8Stream stream;
-  for (; made < o.tokens && heard; ++made) heard = put(stream.push(c.tokenizer.decode(generator.next())));
-  if (heard) heard = put(stream.finish());
+  for (; made < o.tokens && heard; ++made) heard = out.put(stream.push(c.tokenizer.decode(generator.next())));
+  out.put(stream.finish());
   return made;
 }
 
 // The same in colours. A token's experts are known once the model has seen it, when the next one is asked
 // for.
 int64_t write_colored(const Options& o, const Checkpoint& c, const MoeLm& model, Generator& generator,
-                      std::span<const int32_t> prompt, int64_t layer, bool& heard) {
+                      std::span<const int32_t> prompt, int64_t layer, TextOutput& out) {
   ExpertColors colors;
   const RoutingMap map = map_routing(model, prompt);
+  bool heard = true;
   for (size_t n = 0; n < prompt.size() && heard; ++n)
-    heard = put(
+    heard = out.put(
         colors.paint(c.tokenizer.decode(prompt[n]), map.expert[map.index(layer, static_cast<int64_t>(n))]));
   int64_t made = 0;
   for (; made < o.tokens && heard; ++made) {
     const std::string text = c.tokenizer.decode(generator.next());
-    heard = put(colors.paint(text, generator.experts()[static_cast<size_t>(layer)]));
+    heard = out.put(colors.paint(text, generator.experts()[static_cast<size_t>(layer)]));
   }
-  if (heard) heard = put(colors.finish());
+  out.put(colors.finish());
   return made;
 }
 
@@ -105,13 +127,14 @@ int generate(Options o) {
   Generator generator(model, o.sampler, static_cast<uint64_t>(o.seed));
   generator.feed(ids);
   const auto start = std::chrono::steady_clock::now();
-  bool heard = true;
+  TextOutput out;
   const int64_t made = layer < 0
-                           ? write_plain(o, checkpoint, generator, prompt, heard)
+                           ? write_plain(o, checkpoint, generator, prompt, out)
                            : write_colored(o, checkpoint, model, generator,
-                                           prompt.empty() ? std::span<const int32_t>{} : ids, layer, heard);
+                                           prompt.empty() ? std::span<const int32_t>{} : ids, layer, out);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  if (heard && isatty(STDOUT_FILENO)) put("\n");
+  if (isatty(STDOUT_FILENO)) out.put("\n");
+  out.finish();
   fmt::print(stderr, "{} tokens in {:.2f} s, {:.0f} tokens/s\n", made, seconds,
              static_cast<double>(made) / std::max(seconds, 1e-9));
   return kExitOk;
