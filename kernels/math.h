@@ -4,7 +4,6 @@
 // Every sum here adds element i to lane i % (2 kLanes) and folds the lanes in one fixed tree: its bits depend
 // on the values and the length alone, not on alignment, neighbours or the width of the processor's registers.
 
-#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstring>

@@ -104,15 +104,28 @@ inline void random_batch(const RngAddress& rng, uint64_t block, uint32_t* draws)
 
 }  // namespace detail
 
+namespace detail {
+
+// body(i, block) for the batches that hold draws `first` .. first+n-1: the first draw of each is draw first +
+// i, where i begins at 0 or, when `first` is inside a block, up to 3 below.
+template <class Body>
+void for_each_batch(uint64_t first, int64_t n, Body body) {
+  uint64_t block = first / 4;
+  for (int64_t i = -static_cast<int64_t>(first % 4); i < n; i += kBatchDraws, block += kBatchBlocks)
+    body(i, block);
+}
+
+}  // namespace detail
+
 // Draws `first` .. first+n-1 of the stream; the result points to the first one. `memory` needs room for
 // n + kDrawSlack: whole batches are written.
 inline constexpr int64_t kDrawSlack = detail::kBatchDraws + 3;
 
 inline const uint32_t* random_fill(const RngAddress& rng, uint64_t first, int64_t n, uint32_t* memory) {
-  const int64_t skip = static_cast<int64_t>(first % 4);
-  for (int64_t i = 0; i < skip + n; i += detail::kBatchDraws)
-    detail::random_batch(rng, first / 4 + static_cast<uint64_t>(i / 4), memory + i);
-  return memory + skip;
+  uint32_t* const draws = memory + first % 4;
+  detail::for_each_batch(first, n,
+                         [&](int64_t i, uint64_t block) { detail::random_batch(rng, block, draws + i); });
+  return draws;
 }
 
 namespace detail {
@@ -191,11 +204,10 @@ inline void to_normals(Bits words, Vec<double>& n0, Vec<double>& n1) {
 template <class T>
 void random_normals(const RngAddress& rng, uint64_t first, int64_t n, T* normal) {
   constexpr int64_t batch = detail::kBatchDraws;
-  const int64_t skip = static_cast<int64_t>(first % 4);
-  for (int64_t i = -skip; i < n; i += batch) {
+  detail::for_each_batch(first, n, [&](int64_t i, uint64_t block) {
     uint32_t draws[batch];
     T drawn[batch];
-    detail::random_batch(rng, first / 4 + static_cast<uint64_t>((i + skip) / 4), draws);
+    detail::random_batch(rng, block, draws);
     for (int64_t j = 0; j < batch; j += 2 * kLanes) {
       detail::Bits words;
       std::memcpy(&words, draws + j, sizeof words);
@@ -209,7 +221,7 @@ void random_normals(const RngAddress& rng, uint64_t first, int64_t n, T* normal)
     }
     const int64_t begin = std::max<int64_t>(i, 0), end = std::min(i + batch, n);
     std::copy(drawn + (begin - i), drawn + (end - i), normal + begin);
-  }
+  });
 }
 
 // put(i, dropout of value(i)) for i < n, of which element i takes draws[i].

@@ -1,6 +1,7 @@
 #include "kernels/math.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <vector>
 

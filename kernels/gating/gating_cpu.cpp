@@ -5,7 +5,6 @@
 
 #include "core/parallel.h"
 #include "kernels/gating/gating.h"
-#include "kernels/random.h"
 #include "kernels/routing/rows_cpu.h"
 #include "kernels/scratch.h"
 
@@ -21,8 +20,7 @@ void gating_forward(GatingShape s, const T* logits, const RouterNoise<T>& noise,
                     T* probability) {
   const int64_t E = s.experts, k = s.topk;
   parallel_ranges(s.tokens, std::min(tokens_per_task(E), kMostTokens), [&](int64_t begin, int64_t end) {
-    if (noise.noise_logits && !noise.recorded)
-      random_normals(noise.rng, static_cast<uint64_t>(begin * E), (end - begin) * E, noise.drawn + begin * E);
+    draw_normals(noise, E, begin, end);
     T* chosen = thread_scratch<T>(k + E);
     for (int64_t n = begin; n < end; ++n) {
       T* h = probability ? probability + n * E : chosen + k;

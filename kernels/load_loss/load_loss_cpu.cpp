@@ -3,7 +3,6 @@
 
 #include "kernels/block_sums.h"
 #include "kernels/load_loss/load_loss.h"
-#include "kernels/random.h"
 #include "kernels/routing/cv_squared.h"
 #include "kernels/routing/rows_cpu.h"
 #include "kernels/scratch.h"
@@ -56,9 +55,7 @@ void load_loss_forward(GatingShape s, const T* logits, const RouterNoise<T>& noi
   const int64_t E = s.experts;
   const auto load =
       block_sums(s.tokens, tokens_per_block(E), E, [&](int64_t begin, int64_t end, double* sums) {
-        if (!noise.recorded)
-          random_normals(noise.rng, static_cast<uint64_t>(begin * E), (end - begin) * E,
-                         noise.drawn + begin * E);
+        draw_normals(noise, E, begin, end);
         for (int64_t n = begin; n < end; ++n) {
           if (s.topk == E) {
             for (int64_t e = 0; e < E; ++e) sums[e] += 1;

@@ -8,8 +8,10 @@
 #include <limits>
 
 #include "core/parallel.h"
+#include "kernels/gating/gating.h"
 #include "kernels/math.h"
 #include "kernels/pointwise/pointwise.h"
+#include "kernels/random.h"
 
 namespace moe::kernels::cpu {
 
@@ -21,6 +23,14 @@ inline int64_t tokens_per_task(int64_t experts) {
 // Tokens a block of sums over tokens, one for each expert: the sums take no more memory than the rows.
 inline int64_t tokens_per_block(int64_t experts) {
   return std::max(tokens_per_task(experts), experts);
+}
+
+// The normals of tokens begin .. end-1, unless they are recorded or there is no noise.
+template <class T>
+void draw_normals(const RouterNoise<T>& noise, int64_t experts, int64_t begin, int64_t end) {
+  if (noise.noise_logits && !noise.recorded)
+    random_normals(noise.rng, static_cast<uint64_t>(begin * experts), (end - begin) * experts,
+                   noise.drawn + begin * experts);
 }
 
 // h[e] = logits[e] + normal[e] * softplus(noise_logits[e]), or logits[e] when noise_logits is nullptr.
