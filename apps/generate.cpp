@@ -36,7 +36,7 @@ struct Options {
 
 // Standard output for text that comes in pieces. A piece arrives with the first one that is put kMostDelay
 // after the last flush, or with finish(): to write each character by itself, and to wake up a reader for it,
-// takes as long as a tenth of what the model does for it.
+// costs a twentieth of the speed (docs/speed.md).
 class TextOutput {
  public:
   // False when nobody reads any more.
