@@ -102,10 +102,6 @@ inline void random_batch(const RngAddress& rng, uint64_t block, uint32_t* draws)
                (batch.c[g] & 0xFFFFFFFFu) | (batch.d[g] << 32), draws + 4 * g * kWordLanes, kLanes);
 }
 
-}  // namespace detail
-
-namespace detail {
-
 // body(i, block) for the batches that hold draws `first` .. first+n-1: the first draw of each is draw first +
 // i, where i begins at 0 or, when `first` is inside a block, up to 3 below.
 template <class Body>

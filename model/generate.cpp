@@ -39,16 +39,12 @@ int32_t Generator::next() {
 std::span<const float> Generator::logits() {
   require(!window_.empty(), "generate: nothing to continue");
   if (!logits_fresh_) {
-    const auto ids = [this](size_t begin) {
-      const auto count = static_cast<int64_t>(window_.size() - begin);
-      return Tensor::from(std::span<const int32_t>(window_).subspan(begin), {1, count}).to(model_.device());
-    };
     if (!cacheable_ || (slid_ && model_.device() != Device::cpu))
-      take(run(ids(0), nullptr));
+      take(run(ids_from(0), nullptr));
     else if (slid_)
       run_full_window();
     else
-      take(run(ids(static_cast<size_t>(cache_.length)), &cache_));
+      take(run(ids_from(cache_.length), &cache_));
     logits_fresh_ = true;
   }
   return logits_;
@@ -57,6 +53,11 @@ std::span<const float> Generator::logits() {
 std::span<const int32_t> Generator::experts() {
   (void)logits();
   return experts_;
+}
+
+Tensor Generator::ids_from(int64_t begin) const {
+  const auto ids = std::span<const int32_t>(window_).subspan(static_cast<size_t>(begin));
+  return Tensor::from(ids, {1, static_cast<int64_t>(ids.size())}).to(model_.device());
 }
 
 LmOutput Generator::run(const Tensor& ids, KvCache* cache) {
@@ -70,13 +71,12 @@ LmOutput Generator::run(const Tensor& ids, KvCache* cache) {
 }
 
 void Generator::run_full_window() {
-  const bool first = full_window_.calls.empty();
-  if (first) full_window_.ids = Tensor::empty({1, static_cast<int64_t>(window_.size())}, DType::i32);
-  std::ranges::copy(window_, full_window_.ids.data<int32_t>());
-  if (first) {
+  if (full_window_.calls.empty()) {
+    full_window_.ids = ids_from(0);
     arena_.lend_to_graph();
     full_window_.calls = RecordedCalls::of([this] { full_window_.out = run(full_window_.ids, nullptr); });
   } else {
+    std::ranges::copy(window_, full_window_.ids.data<int32_t>());
     full_window_.calls.repeat();
   }
   take(full_window_.out);

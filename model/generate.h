@@ -35,7 +35,8 @@ class Generator {
 
  private:
   void append(int32_t token);
-  LmOutput run(const Tensor& ids, KvCache* cache);  // ids [1, T]
+  Tensor ids_from(int64_t begin) const;  // [1, T]: the window from there on
+  LmOutput run(const Tensor& ids, KvCache* cache);
   void run_full_window();
   void take(const LmOutput&);  // the last token's logits and experts
 

@@ -120,7 +120,8 @@ void from_lanes(int64_t count, int64_t dim, NativeVec<T> factor, const T* from, 
 template <class T>
 void to_rows(int64_t count, int64_t dim, int64_t wide, T factor, const T* rows, int64_t stride, T* to) {
   for (int64_t r = 0; r < count; ++r)
-    for (int64_t d = 0; d < wide; ++d) to[r * wide + d] = d < dim ? factor * rows[r * stride + d] : T(0);
+    for (int64_t d = 0; d < wide; d += kNativeLanes)
+      store(to + r * wide + d, NativeVec<T>(factor * load_native(rows + r * stride + d, dim - d)));
 }
 
 // scores [keys][lane] = keys' rows times the block's vectors [D][lane].
