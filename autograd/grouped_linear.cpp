@@ -56,8 +56,8 @@ Var record_grouped_linear(Tape& tape, const Var& x, const Var& weight, const Var
         const Tensor& input = x.value();
         const auto gradients = [&]<class T>() {
           return kernels::GroupedGradients<T>{
-              input.data<T>(), weight.value().data<T>(), kept.data<T>(), dy.data<T>(),
-              dx.into<T>(),    dweight.into<T>(),        dbias.data<T>()};
+              input.data<T>(), weight.value().data<T>(), kept.data<T>(),  dy.data<T>(),
+              dx.into<T>(),    dweight.into<T>(),        dbias.data<T>(), dweight.gaps};
         };
         MOE_RUN(dy, grouped_linear_backward, s, where(), gradients.template operator()<T>(), rows.data<T>(),
                 dh.data<T>(), drows.data<T>(), dweight.squares);

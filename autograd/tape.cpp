@@ -20,6 +20,12 @@ void add_seed(const Tensor& grad, const Tensor& dy) {
 
 }  // namespace
 
+void GradState::settle(const Tensor& grad) {
+  if (empty) grad.fill_zero();
+  for (const auto& [begin, end] : gaps) grad.reshape({grad.numel()}).rows(begin, end).fill_zero();
+  *this = {};
+}
+
 bool GradSlot::same(const GradSlot& other) const {
   if (!slot_ || !other.slot_) return false;
   return slot_ == other.slot_ || (slot_->state && slot_->state == other.slot_->state);
@@ -35,9 +41,14 @@ GradSlot::Target GradSlot::target() const {
   if (!slot_) return {};
   const bool first = !get().defined();
   GradState* const state = slot_->state.get();
-  if (state) *state = {};
   if (!slot_->grad.defined()) slot_->grad = slot_->arena->allocate(slot_->shape, slot_->dtype);
-  return {slot_->grad, !first, first && state ? &state->squares : nullptr};
+  if (!state) return {slot_->grad, !first};
+  if (!first) {
+    state->settle(slot_->grad);
+    return {slot_->grad};
+  }
+  *state = {};
+  return {slot_->grad, false, &state->squares, &state->gaps};
 }
 
 Tensor GradSlot::get() const {
@@ -58,9 +69,7 @@ void Parameter::forget() const {
 }
 
 void Parameter::settle() const {
-  if (!state) return;
-  if (state->empty) grad.fill_zero();
-  *state = {};
+  if (state) state->settle(grad);
 }
 
 std::optional<double> Parameter::squares() const {

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "core/arena.h"
 #include "core/tensor.h"
@@ -20,6 +21,10 @@ struct GradState {
 
   bool empty = false;         // nothing has been accumulated, whatever the elements are
   double squares = kUnknown;  // the sum of the elements' squares, where backward had it at hand
+  std::vector<kernels::Gap> gaps;
+
+  // Zeros for all elements of `grad` that nothing has been accumulated into; forgets the squares.
+  void settle(const Tensor& grad);
 };
 
 // The gradient of one value: the sum of what backward kernels put into it.
@@ -41,6 +46,8 @@ class GradSlot {
     // Of a parameter's gradient that is assigned: a kernel may leave the sum of the squares of the elements
     // here. It is forgotten as soon as something is added.
     double* squares = nullptr;
+    // Likewise: a kernel may leave elements that nothing is added to unwritten, and say here which.
+    std::vector<kernels::Gap>* gaps = nullptr;
     template <class T>
     kernels::Into<T> into() const {
       return {grad.data<T>(), add};
@@ -77,8 +84,8 @@ struct Parameter {
   // From now on grad holds nothing: the next gradient is assigned, which takes less memory traffic than
   // adding it to zeros. Until then the elements of grad mean nothing.
   void forget() const;
-  // Zeros for what is forgotten and got no gradient since. Before grad is read, or written by anybody but the
-  // tape.
+  // Zeros for what is forgotten and got no gradient since, be it all of grad or an expert without tokens.
+  // Before grad is read, or written by anybody but the tape.
   void settle() const;
   // The sum of the squares of grad, if the kernel that assigned it has left one that is not NaN, and nothing
   // was added since.

@@ -20,4 +20,9 @@ struct Into {
   void put(int64_t i, T v) const { to[i] = add ? to[i] + v : v; }
 };
 
+// Elements [begin, end) of a gradient that is assigned: they are zero, but nobody has written that.
+struct Gap {
+  int64_t begin, end;
+};
+
 }  // namespace moe::kernels

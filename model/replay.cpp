@@ -277,6 +277,7 @@ void Replay::step(int64_t i) {
 }
 
 void Replay::compare_gradients() {
+  for (const Parameter& p : model_.parameters()) p.settle();
   std::vector<std::vector<double>> wanted;
   double most = 0;
   for (const RecordedTensor& t : tensors_) {

@@ -40,7 +40,10 @@ struct SmallRun {
     model.initialise(static_cast<uint64_t>(t.seed));
   }
   Values weights() const { return parameter_values(model, &Parameter::value); }
-  Values gradients() const { return parameter_values(model, &Parameter::grad); }
+  Values gradients() const {
+    for (const Parameter& p : model.parameters()) p.settle();
+    return parameter_values(model, &Parameter::grad);
+  }
 
   TrainConfig train;
   Corpus corpus;

@@ -104,6 +104,30 @@ TEST_CASE("the squares of a gradient are at hand when one product has assigned i
   }
 }
 
+TEST_CASE(
+    "an expert without tokens leaves a gap in a gradient that is assigned, until somebody adds or settles",
+    "[tape]") {
+  const Parameter weight = Parameter::create("x", {3, 1, 2}, DType::f64);
+  weight.value.fill_zero();
+  Arena arena(Device::cpu);
+  const auto backward = [&](std::vector<int32_t> expert) {
+    Tape tape(arena, Mode::train);
+    const DispatchPlan plan = dispatch_plan(tape, Tensor::from(std::span<const int32_t>(expert), {2, 1}), 3);
+    const Var rows = Var::constant(doubles({10, 20, 30, 40}, {2, 2}), "rows");
+    tape.backward(grouped_linear(tape, rows, Var::parameter(weight), {}, plan));
+  };
+  for (const bool settles : {true, false}) {
+    std::ranges::fill(weight.grad.span<double>(), 7);
+    weight.forget();
+    backward({0, 2});
+    CHECK(elements(weight.grad) == std::vector<double>{10, 20, 7, 7, 30, 40});
+    CHECK(weight.squares() == 100 + 400 + 900 + 1600);
+    settles ? weight.settle() : backward({1, 2});
+    CHECK(elements(weight.grad) == (settles ? std::vector<double>{10, 20, 0, 0, 30, 40}
+                                            : std::vector<double>{10, 20, 10, 20, 60, 80}));
+  }
+}
+
 TEST_CASE("gradients of several steps add up until somebody clears them", "[tape]") {
   const Parameter p = parameter("x", {1});
   Arena arena(Device::cpu);

@@ -16,6 +16,7 @@
 // bias may be nullptr; so may each gradient that is not needed.
 
 #include <cstdint>
+#include <vector>
 
 #include "core/device.h"
 #include "kernels/grouped_linear/epilogue.h"
@@ -45,6 +46,9 @@ struct GroupedGradients {
   const T* dy;
   Into<T> dx, dweight;
   T* dbias;
+  // On the CPU, where dweight is assigned: receives the part of each expert without rows, which stays
+  // unwritten; nullptr: zeros are written.
+  std::vector<Gap>* gaps = nullptr;
 };
 
 namespace cpu {

@@ -70,10 +70,12 @@ void grouped_linear_backward(GroupedLinearShape shape, const GroupedRows& where,
   if (squares) *squares = 0;
   for (int64_t e = 0; e < experts; ++e) {
     const int64_t first = where.offsets[e], count = where.offsets[e + 1] - first;
-    if (count == 0 && g.dweight.add) continue;
-    add_linear_gradients({count, in, out}, at(from, first * in), at(g.weight, e * out * in),
-                         at(gradient, first * out), to.from(first * in), g.dweight.from(e * out * in),
-                         squares, products);
+    const int64_t weights = e * out * in;
+    if (count == 0 && g.gaps && g.dweight) g.gaps->push_back({weights, weights + out * in});
+    if (count == 0 && (g.gaps || g.dweight.add)) continue;
+    add_linear_gradients({count, in, out}, at(from, first * in), at(g.weight, weights),
+                         at(gradient, first * out), to.from(first * in), g.dweight.from(weights), squares,
+                         products);
   }
   gemm<T>(products);
   if (!gathered && !to.add) std::fill(to.to + where.offsets[experts] * in, to.to + R * in, T(0));
