@@ -102,7 +102,7 @@ void gemm(std::span<const Gemm<T>> problems, const InstructionSet& set) {
     const auto behind = std::upper_bound(cuts.begin(), cuts.end(), task,
                                          [](int64_t t, const Cut<T>& cut) { return t < cut.first_task; });
     const Part<T> part = std::prev(behind)->part(task, squares);
-    multiply(set, part, thread_scratch<T>(part.product->k * kTileColumns));
+    multiply(set, part, thread_scratch<T>(work_memory(part.product->k)));
   };
   if (work < kWorthThreads)
     for (int64_t task = 0; task < tasks; ++task) run(task);

@@ -39,8 +39,11 @@ struct RegisterTile {
   typedef T Vector __attribute__((vector_size(kVectorBytes)));
   static constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(T));
   static constexpr int kColumns = 2 * kLanes;
-  // Of the sliver that holds up to kColumns columns: one vector or two.
-  static constexpr int64_t width(int64_t columns) { return columns > kLanes ? kColumns : kLanes; }
+  static constexpr int kNarrow = std::max(kVectorBytes / 2, 16) / static_cast<int>(sizeof(T));
+  // Of the sliver that holds up to kColumns columns: half a vector, where that is one too, one or two.
+  static constexpr int64_t width(int64_t columns) {
+    return columns > kLanes ? kColumns : columns > kNarrow ? kLanes : kNarrow;
+  }
 };
 
 // Rows of B that may lie beyond the caches are asked for so many steps before they are read.
@@ -49,11 +52,16 @@ inline constexpr int64_t kStepsAhead = 32;
 template <class T>
 inline constexpr int kLineElements = 64 / static_cast<int>(sizeof(T));  // of a line of the cache
 
-template <class T>
-typename RegisterTile<T>::Vector load(const T* p) {
-  typename RegisterTile<T>::Vector v;
+template <class V, class T>
+V load_as(const T* p) {
+  V v;
   std::memcpy(&v, p, sizeof v);
   return v;
+}
+
+template <class T>
+typename RegisterTile<T>::Vector load(const T* p) {
+  return load_as<typename RegisterTile<T>::Vector>(p);
 }
 
 template <class V, class T>
@@ -61,17 +69,21 @@ void store(T* p, V v) {
   std::memcpy(p, &v, sizeof v);
 }
 
-// Whether a vector can be written to memory past the caches. Lines are written whole: by a vector, or by two
-// behind each other.
+// Whether a whole vector can be written to memory past the caches. Lines are written whole: by a vector, or
+// by two behind each other.
 #ifdef __AVX__
 inline constexpr bool kStreams = true;
 template <class V, class T>
 void store_past_caches(T* p, V v) {
+  if constexpr (sizeof v < kVectorBytes) {
+    store(p, v);
+  } else {
 #ifdef __AVX512F__
-  _mm512_stream_si512(reinterpret_cast<__m512i*>(p), reinterpret_cast<__m512i>(v));
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(p), reinterpret_cast<__m512i>(v));
 #else
-  _mm256_stream_si256(reinterpret_cast<__m256i*>(p), reinterpret_cast<__m256i>(v));
+    _mm256_stream_si256(reinterpret_cast<__m256i*>(p), reinterpret_cast<__m256i>(v));
 #endif
+  }
 }
 // What was written so is seen by other threads after this, as other stores are.
 inline void finish_streams() {
@@ -87,7 +99,7 @@ inline void finish_streams() {}
 #endif
 
 // Packing writes `count` rows or columns of an operand, k steps of each, as panel[l*width + i], and zeros
-// behind them up to the width, which is whole vectors. Here element (l, i) is source[i*ld + l].
+// behind them up to the width. It may write a vector more than that. Here element (l, i) is source[i*ld + l].
 template <class T>
 void pack_transposed(const T* source, int64_t ld, int64_t k, int64_t count, T* panel, int64_t width) {
   using Vector = typename RegisterTile<T>::Vector;
@@ -148,117 +160,135 @@ void add_squares(V x, double* sums) {
   std::memcpy(sums, &s, sizeof s);
 }
 
-// Memory that is needed later: in step l a tile asks for as many elements at p + l*step as it has columns.
-// They go to the second-level cache: the first has no room for them, and lets fewer requests be under way.
+// Memory that is needed later: in step l the first of several tiles asks for as many elements at p + l*step
+// as it has columns, each after it for what is `tile` elements further on. They go to the second-level cache:
+// the first has no room for them, and lets fewer requests be under way.
 template <class T>
 struct Ahead {
   const T* p;
-  int64_t step;
+  int64_t step, tile;
 };
 
-// The product of `Rows` rows of A and `Vectors` vectors of columns of B over k steps. Each sum is one chain
-// of multiply-adds in the order of l, whatever the size of the tile. A(r, l) is a[r*lda + l], or a[l*lda + r]
-// when Transposed; B(l, j) is b[l*ldb + j].
+// The products of `tiles` times `Rows` rows of A and `Columns` columns of B over k steps, one tile after the
+// other. Each sum is one chain of multiply-adds in the order of l, whatever the size of the tile. A(r, l) is
+// a[r*lda + l], or a[l*lda + r] when Transposed; B(l, j) is b[l*ldb + j].
 //
 // Memory is asked for before it is needed: the lines of C in the first steps, a row in each, and in every
 // step what `ahead` says and lines of A: those of the next tile's rows, or, when Transposed and unless there
 // are few steps, those that this tile reads sixteen steps later.
-template <class T, int Rows, int Vectors, bool Transposed>
-void compute_tile(int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb, const Ahead<T>& ahead,
-                  const TileOutput<T>& out) {
-  using Vector = typename RegisterTile<T>::Vector;
-  constexpr int lanes = RegisterTile<T>::kLanes;
-  Vector sum[Rows][Vectors] = {};
-  // Three rows to a pointer: as many as one register of the stride can address beside it.
-  constexpr int kPointers = (Rows + 2) / 3;
-  const T* row[kPointers];
-  for (int p = 0; p < kPointers; ++p) row[p] = a + 3 * p * lda;
-  const T* later = ahead.p;
-  const int64_t later_step = ahead.step;
+template <class T, int Rows, int Columns, bool Transposed>
+void compute_tiles(int64_t tiles, int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb,
+                   const Ahead<T>& ahead, const TileOutput<T>& out) {
+  constexpr int lanes = std::min(Columns, RegisterTile<T>::kLanes), Vectors = Columns / lanes;
+  typedef T Vector __attribute__((vector_size(lanes * sizeof(T))));
   const int64_t a_ahead = k <= 32 ? Rows : 16 * lda;  // when Transposed
-  const auto step = [&](int64_t l) {
-    if constexpr (Transposed) {
-      const T* const next = a + l * lda + a_ahead;
-      __builtin_prefetch(next);
-      __builtin_prefetch(next + Rows - 1);  // it may lie across two lines
-    } else {
-      __builtin_prefetch(a + Rows * lda + l * kLineElements<T>);
-    }
-    Vector bl[Vectors];
+  const int64_t later_step = ahead.step, ldc = out.ldc;
+  const T* later_tile = ahead.p;
+  T* c = out.c;
+  for (; tiles > 0; --tiles, a += Transposed ? Rows : Rows * lda, c += Rows * ldc, later_tile += ahead.tile) {
+    Vector sum[Rows][Vectors] = {};
+    // Three rows to a pointer: as many as one register of the stride can address beside it.
+    constexpr int kPointers = (Rows + 2) / 3;
+    const T* row[kPointers];
+    for (int p = 0; p < kPointers; ++p) row[p] = a + 3 * p * lda;
+    const T *later = later_tile, *b_row = b;
+    const auto step = [&](int64_t l) {
+      if constexpr (Transposed) {
+        const T* const next = a + l * lda + a_ahead;
+        __builtin_prefetch(next);
+        __builtin_prefetch(next + Rows - 1);  // it may lie across two lines
+      } else {
+        __builtin_prefetch(a + Rows * lda + l * kLineElements<T>);
+      }
+      Vector bl[Vectors];
 #pragma GCC unroll 2
-    for (int v = 0; v < Vectors; ++v) bl[v] = load(b + v * lanes);
+      for (int v = 0; v < Vectors; ++v) bl[v] = load_as<Vector>(b_row + v * lanes);
 #pragma GCC unroll 12
-    for (int r = 0; r < Rows; ++r) {
-      const T factor = Transposed ? a[l * lda + r] : row[r / 3][l + r % 3 * lda];
+      for (int r = 0; r < Rows; ++r) {
+        const T factor = Transposed ? a[l * lda + r] : row[r / 3][l + r % 3 * lda];
 #pragma GCC unroll 2
-      for (int v = 0; v < Vectors; ++v) sum[r][v] += factor * bl[v];
-    }
-    for (int64_t j = 0; j < Vectors * lanes; j += kLineElements<T>) __builtin_prefetch(later + j, 0, 2);
-    b += ldb;
-    later += later_step;
-  };
-  int64_t l = 0;
-  if (!out.stream)
-    for (const T* c = out.c; l < std::min<int64_t>(k, Rows); ++l, c += out.ldc) {
-#pragma GCC unroll 2
-      for (int v = 0; v < Vectors; ++v) __builtin_prefetch(c + v * lanes, 1);
-      step(l);
-    }
-  for (; l < k; ++l) step(l);
-  if (out.columns == Vectors * lanes) {
-    // A loop for each wish, and not a loop that asks for all of them at every vector.
-    const auto for_each_vector = [&sum, c = out.c, ldc = out.ldc](auto body) {
-#pragma GCC unroll 12
-      for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 2
-        for (int v = 0; v < Vectors; ++v) body(sum[r][v], c + r * ldc + v * lanes, v);
+        for (int v = 0; v < Vectors; ++v) sum[r][v] += factor * bl[v];
+      }
+      for (int64_t j = 0; j < Vectors * lanes; j += kLineElements<T>) __builtin_prefetch(later + j, 0, 2);
+      b_row += ldb;
+      later += later_step;
     };
-    if (out.accumulate) for_each_vector([](Vector& x, const T* c, int) { x += load(c); });
-    if (out.bias)
-      for_each_vector([bias = out.bias](Vector& x, const T*, int v) { x += load(bias + v * lanes); });
-    if (out.relu) for_each_vector([](Vector& x, const T*, int) { x = x > 0 ? x : Vector{}; });
-    if (out.squares)
-      for_each_vector(
-          [squares = out.squares](Vector x, const T*, int v) { add_squares(x, squares + v * lanes); });
-    if (out.stream)
-      for_each_vector([](Vector x, T* c, int) { store_past_caches(c, x); });
-    else
-      for_each_vector([](Vector x, T* c, int) { store(c, x); });
-    return;
-  }
-  T element[Rows][Vectors * lanes];
-  std::memcpy(element, sum, sizeof sum);
-  for (int r = 0; r < Rows; ++r) {
-    T* c = out.c + r * out.ldc;
-    for (int64_t j = 0; j < out.columns; ++j) {
-      T x = element[r][j];
-      if (out.accumulate) x += c[j];
-      if (out.bias) x += out.bias[j];
-      c[j] = x = out.relu && !(x > 0) ? T(0) : x;
-      if (out.squares) out.squares[j] += static_cast<double>(x) * static_cast<double>(x);
+    int64_t l = 0;
+    if (!out.stream)
+      for (const T* line = c; l < std::min<int64_t>(k, Rows); ++l, line += ldc) {
+#pragma GCC unroll 2
+        for (int v = 0; v < Vectors; ++v) __builtin_prefetch(line + v * lanes, 1);
+        step(l);
+      }
+    for (; l < k; ++l) step(l);
+    if (out.columns == Vectors * lanes) {
+      // A loop for each wish, and not a loop that asks for all of them at every vector.
+      const auto for_each_vector = [&sum, c, ldc](auto body) {
+        T* at = c;
+#pragma GCC unroll 12
+        for (int r = 0; r < Rows; ++r, at += ldc)
+#pragma GCC unroll 2
+          for (int v = 0; v < Vectors; ++v) body(sum[r][v], at + v * lanes, v);
+      };
+      if (out.accumulate) for_each_vector([](Vector& x, const T* p, int) { x += load_as<Vector>(p); });
+      if (out.bias)
+        for_each_vector(
+            [bias = out.bias](Vector& x, const T*, int v) { x += load_as<Vector>(bias + v * lanes); });
+      if (out.relu) for_each_vector([](Vector& x, const T*, int) { x = x > 0 ? x : Vector{}; });
+      if (out.squares)
+        for_each_vector(
+            [squares = out.squares](Vector x, const T*, int v) { add_squares(x, squares + v * lanes); });
+      if (out.stream)
+        for_each_vector([](Vector x, T* p, int) { store_past_caches(p, x); });
+      else
+        for_each_vector([](Vector x, T* p, int) { store(p, x); });
+      continue;
+    }
+    T element[Rows][Vectors * lanes];
+    std::memcpy(element, sum, sizeof sum);
+    for (int r = 0; r < Rows; ++r) {
+      T* const at = c + r * ldc;
+      for (int64_t j = 0; j < out.columns; ++j) {
+        T x = element[r][j];
+        if (out.accumulate) x += at[j];
+        if (out.bias) x += out.bias[j];
+        at[j] = x = out.relu && !(x > 0) ? T(0) : x;
+        if (out.squares) out.squares[j] += static_cast<double>(x) * static_cast<double>(x);
+      }
     }
   }
 }
 
 template <class T>
-using TileFunction = void (*)(int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb,
-                              const Ahead<T>& ahead, const TileOutput<T>& out);
+using TilesFunction = void (*)(int64_t tiles, int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb,
+                               const Ahead<T>& ahead, const TileOutput<T>& out);
 
-// compute_tile for 1 .. kRows rows at index 0 .. kRows - 1, so that a short panel costs only its own rows.
-template <class T, int Vectors, bool Transposed>
-inline constexpr auto kTileFunctions = []<int... R>(std::integer_sequence<int, R...>) {
-  return std::array<TileFunction<T>, kRows>{compute_tile<T, R + 1, Vectors, Transposed>...};
+// compute_tiles for 1 .. kRows rows at index 0 .. kRows - 1, so that a short panel costs only its own rows.
+template <class T, int Columns, bool Transposed>
+inline constexpr auto kTilesFunctions = []<int... R>(std::integer_sequence<int, R...>) {
+  return std::array<TilesFunction<T>, kRows>{compute_tiles<T, R + 1, Columns, Transposed>...};
 }
 (std::make_integer_sequence<int, kRows>());
 
-// The tile of `rows` rows and out.columns columns.
+// The product of `rows` rows and out.columns columns, in tiles of `tile_rows` and one of the rest.
 template <class T>
-void run_tile(int64_t rows, bool a_transposed, int64_t k, const T* a, int64_t lda, const T* b, int64_t ldb,
-              const Ahead<T>& ahead, const TileOutput<T>& out) {
-  const bool wide = out.columns > RegisterTile<T>::kLanes;
-  const auto& functions = a_transposed ? (wide ? kTileFunctions<T, 2, true> : kTileFunctions<T, 1, true>)
-                                       : (wide ? kTileFunctions<T, 2, false> : kTileFunctions<T, 1, false>);
-  functions[static_cast<size_t>(rows - 1)](k, a, lda, b, ldb, ahead, out);
+void run_tiles(int64_t rows, int64_t tile_rows, bool a_transposed, int64_t k, const T* a, int64_t lda,
+               const T* b, int64_t ldb, Ahead<T> ahead, TileOutput<T> out) {
+  using Tile = RegisterTile<T>;
+  const auto choose = [&]<bool Transposed>() -> const auto& {
+    return out.columns > Tile::kLanes    ? kTilesFunctions<T, Tile::kColumns, Transposed>
+           : out.columns > Tile::kNarrow ? kTilesFunctions<T, Tile::kLanes, Transposed>
+                                         : kTilesFunctions<T, Tile::kNarrow, Transposed>;
+  };
+  const auto& functions =
+      a_transposed ? choose.template operator()<true>() : choose.template operator()<false>();
+  const int64_t whole = rows / tile_rows, done = whole * tile_rows;
+  functions[static_cast<size_t>(tile_rows - 1)](whole, k, a, lda, b, ldb, ahead, out);
+  if (done == rows) return;
+  a += a_transposed ? done : done * lda;
+  ahead.p += whole * ahead.tile;
+  out.c += done * out.ldc;
+  functions[static_cast<size_t>(rows - done - 1)](1, k, a, lda, b, ldb, ahead, out);
 }
 
 }  // namespace

@@ -11,7 +11,8 @@
 // few rows of A, waiting for that would take longer than the product.
 //
 // A B that pack_columns has packed is read where it lies, and so is any whose rows are contiguous when they
-// meet few rows of A.
+// meet few rows of A. Where its columns are, the product is turned around when a vector holds all rows of A:
+// to pack B would take as long as the product, and so would to wait for it.
 //
 // An element is the sum over blocks of k of one chain of multiply-adds each. Neither kBlock nor the chain
 // depends on anything but k, which is what the contract promises about bits.
@@ -80,12 +81,12 @@ class Sliver {
   const T* row(int64_t l) const { return b_ + l * ldb_; }
   int64_t ldb() const { return ldb_; }
 
-  // What tile number `tile` of the `tiles` of a block of k steps from row l on asks for: its share of as much
-  // memory behind this sliver as the sliver takes, or rows that it reads itself.
-  Ahead<T> ahead(int64_t l, int64_t k, int64_t tile, int64_t tiles) const {
-    if (!behind_) return {row(l + kStepsAhead), ldb_};
+  // What the `tiles` of a block of k steps from row l on ask for: as much memory behind this sliver as the
+  // sliver takes, or rows that they read themselves.
+  Ahead<T> ahead(int64_t l, int64_t k, int64_t tiles) const {
+    if (!behind_) return {row(l + kStepsAhead), ldb_, 0};
     const int64_t step = (RegisterTile<T>::kColumns + tiles - 1) / tiles;
-    return {behind_ + (l * tiles + tile * k) * step, step};
+    return {behind_ + l * tiles * step, step, k * step};
   }
 
  private:
@@ -96,12 +97,61 @@ class Sliver {
   const T* behind_ = nullptr;
 };
 
+// Equal tiles, as far as that goes: one of a row or two takes nearly as long as one of six.
+struct Tiles {
+  explicit Tiles(int64_t rows) : count((rows + kRows - 1) / kRows), height((rows + count - 1) / count) {}
+  int64_t count, height;
+};
+
+template <class T>
+bool turns_around(const Part<T>& part) {
+  const Gemm<T>& p = *part.product;
+  return p.b_transposed && !p.b_packed && !p.a_transposed && !p.accumulate && !part.squares &&
+         part.i1 - part.i0 <= RegisterTile<T>::kLanes && (part.j1 - part.j0) % RegisterTile<T>::kLanes == 0;
+}
+
+// Columns of B, read as they lie, are what rows of A are in `multiply`; A, packed, is the one sliver that
+// they meet. Their product, the transpose of C, is turned back at the end.
+template <class T>
+void multiply_turned_around(const Part<T>& part, T* memory) {
+  using Vector = typename RegisterTile<T>::Vector;
+  constexpr int lanes = RegisterTile<T>::kLanes;
+  constexpr int64_t kBytesAhead = 64 * 1024;
+  const Gemm<T>& p = *part.product;
+  const int64_t rows = part.i1 - part.i0, columns = part.j1 - part.j0;
+  const int64_t width = RegisterTile<T>::width(rows);
+  T *const c = p.c + part.i0 * p.ldc + part.j0, *const turned = memory + p.k * width;
+  const T *const b = p.b + part.j0 * p.ldb, *const bias = p.bias ? p.bias + part.j0 : nullptr;
+  pack_transposed(p.a + part.i0 * p.lda, p.lda, p.k, rows, memory, width);
+  const Tiles tiles(columns);
+  int64_t l = 0;
+  do {  // at least once: k = 0 writes bias
+    const int64_t k = std::min(kBlock, p.k - l);
+    run_tiles(columns, tiles.height, false, k, b + l, p.ldb, memory + l * width, width,
+              Ahead<T>{b + l + kBytesAhead / int64_t{sizeof(T)}, tiles.height, tiles.height * k},
+              {.c = turned, .ldc = width, .columns = width, .accumulate = l > 0});
+    l += k;
+  } while (l < p.k);
+  for (int64_t j = 0; j < columns; j += lanes) {
+    Vector square[lanes];  // lanes behind the rows are not of C
+#pragma GCC unroll 16
+    for (int i = 0; i < lanes; ++i) square[i] = load(turned + (j + i) * width);
+    transpose(square);
+    for (int64_t i = 0; i < rows; ++i) {
+      Vector x = square[i];
+      if (bias) x += load(bias + j);
+      if (p.relu) x = x > 0 ? x : Vector{};
+      store(c + i * p.ldc + j, x);
+    }
+  }
+}
+
 template <class T>
 void multiply(const Part<T>& part, T* memory) {
+  if (turns_around(part)) return multiply_turned_around(part, memory);
   const Gemm<T>& p = *part.product;
   const int64_t i0 = part.i0, i1 = part.i1;
-  // Equal tiles, as far as that goes: one of a row or two takes nearly as long as one of six.
-  const int64_t tiles = (i1 - i0 + kRows - 1) / kRows, tile_rows = (i1 - i0 + tiles - 1) / tiles;
+  const Tiles tiles(i1 - i0);
   const bool stream = streams(p);
   double total = 0, squares[RegisterTile<T>::kColumns];
   for (int64_t j = part.j0; j < part.j1; j += RegisterTile<T>::kColumns) {
@@ -112,20 +162,17 @@ void multiply(const Part<T>& part, T* memory) {
     do {  // at least once: k = 0 writes bias and C
       const int64_t k = std::min(kBlock, p.k - l);
       const bool last = l + k == p.k;
-      for (int64_t tile = 0; tile < tiles; ++tile) {
-        const int64_t i = i0 + tile * tile_rows;
-        run_tile(std::min(i1 - i, tile_rows), p.a_transposed, k,
-                 p.a_transposed ? p.a + l * p.lda + i : p.a + i * p.lda + l, p.lda, sliver.row(l),
-                 sliver.ldb(), sliver.ahead(l, k, tile, tiles),
-                 {.c = p.c + i * p.ldc + j,
-                  .ldc = p.ldc,
-                  .columns = std::min<int64_t>(part.j1 - j, RegisterTile<T>::kColumns),
-                  .accumulate = p.accumulate || l > 0,
-                  .bias = p.bias && last ? p.bias + j : nullptr,
-                  .relu = p.relu && last,
-                  .stream = stream,
-                  .squares = part.squares && last ? squares : nullptr});
-      }
+      run_tiles(i1 - i0, tiles.height, p.a_transposed, k,
+                p.a_transposed ? p.a + l * p.lda + i0 : p.a + i0 * p.lda + l, p.lda, sliver.row(l),
+                sliver.ldb(), sliver.ahead(l, k, tiles.count),
+                {.c = p.c + i0 * p.ldc + j,
+                 .ldc = p.ldc,
+                 .columns = std::min<int64_t>(part.j1 - j, RegisterTile<T>::kColumns),
+                 .accumulate = p.accumulate || l > 0,
+                 .bias = p.bias && last ? p.bias + j : nullptr,
+                 .relu = p.relu && last,
+                 .stream = stream,
+                 .squares = part.squares && last ? squares : nullptr});
       l += k;
     } while (l < p.k);
     if (part.squares)

@@ -23,8 +23,13 @@ struct Part {
   double* squares;  // where given, receives the sum of the squares of these elements of C
 };
 
+// Elements that the computation of a part of k steps needs to work with.
+constexpr int64_t work_memory(int64_t k) {
+  return (k + kMostColumns) * kTileColumns;
+}
+
 // The computation of a part, compiled for one instruction set. `memory` begins on a line of the cache and has
-// k * kTileColumns elements.
+// work_memory(k) elements.
 struct InstructionSet {
   const char* name;
   bool fuses;  // multiplications with additions: all that do give the same bits
