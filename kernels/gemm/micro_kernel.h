@@ -235,13 +235,14 @@ void compute_tiles(int64_t tiles, int64_t k, const T* a, int64_t lda, const T* b
         for_each_vector(
             [bias = out.bias](Vector& x, const T*, int v) { x += load_as<Vector>(bias + v * lanes); });
       if (out.relu) for_each_vector([](Vector& x, const T*, int) { x = x > 0 ? x : Vector{}; });
-      if (out.squares)
-        for_each_vector(
-            [squares = out.squares](Vector x, const T*, int v) { add_squares(x, squares + v * lanes); });
       if (out.stream)
         for_each_vector([](Vector x, T* p, int) { store_past_caches(p, x); });
       else
         for_each_vector([](Vector x, T* p, int) { store(p, x); });
+      // While the stores are under way.
+      if (out.squares)
+        for_each_vector(
+            [squares = out.squares](Vector x, const T*, int v) { add_squares(x, squares + v * lanes); });
       continue;
     }
     T element[Rows][Vectors * lanes];

@@ -146,12 +146,18 @@ void multiply_turned_around(const Part<T>& part, T* memory) {
   }
 }
 
+// A single row would run through its slivers so fast that requests for what lies behind get lost: it is
+// computed so many times over, into the same place.
+inline constexpr int64_t kSingleRow = 4;
+
 template <class T>
 void multiply(const Part<T>& part, T* memory) {
   if (turns_around(part)) return multiply_turned_around(part, memory);
   const Gemm<T>& p = *part.product;
   const int64_t i0 = part.i0, i1 = part.i1;
-  const Tiles tiles(i1 - i0);
+  const bool single = i1 - i0 == 1 && !p.a_transposed && !part.squares && reads_as_it_lies(part);
+  const int64_t rows = single ? kSingleRow : i1 - i0, lda = single ? 0 : p.lda, ldc = single ? 0 : p.ldc;
+  const Tiles tiles(rows);
   const bool stream = streams(p);
   double total = 0, squares[RegisterTile<T>::kColumns];
   for (int64_t j = part.j0; j < part.j1; j += RegisterTile<T>::kColumns) {
@@ -162,11 +168,11 @@ void multiply(const Part<T>& part, T* memory) {
     do {  // at least once: k = 0 writes bias and C
       const int64_t k = std::min(kBlock, p.k - l);
       const bool last = l + k == p.k;
-      run_tiles(i1 - i0, tiles.height, p.a_transposed, k,
-                p.a_transposed ? p.a + l * p.lda + i0 : p.a + i0 * p.lda + l, p.lda, sliver.row(l),
+      run_tiles(rows, tiles.height, p.a_transposed, k,
+                p.a_transposed ? p.a + l * p.lda + i0 : p.a + i0 * p.lda + l, lda, sliver.row(l),
                 sliver.ldb(), sliver.ahead(l, k, tiles.count),
                 {.c = p.c + i0 * p.ldc + j,
-                 .ldc = p.ldc,
+                 .ldc = ldc,
                  .columns = std::min<int64_t>(part.j1 - j, RegisterTile<T>::kColumns),
                  .accumulate = p.accumulate || l > 0,
                  .bias = p.bias && last ? p.bias + j : nullptr,
