@@ -32,6 +32,7 @@ struct Gemm {
   bool relu = false;
   bool stream = false;  // C is larger than the caches, or not read again soon: it goes to memory past them
   double* squares = nullptr;  // where given, the squares of all elements of C are added to it
+  const T* next_b = nullptr;  // the B of this shape that is read next: it is asked for meanwhile
 };
 
 // Independent products in one parallel region; no two of them may write the same element, but several may add

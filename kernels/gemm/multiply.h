@@ -61,12 +61,12 @@ class Sliver {
     if (p.b_packed) {
       b_ = p.b + packed_index(p.k, 0, j);
       ldb_ = kSliverColumns;
-      behind_ = b_ + p.k * ldb_;
+      behind_ = next < p.n ? b_ + p.k * ldb_ : p.next_b;
       return;
     }
-    if (p.b_transposed && p.ldb == p.k) behind_ = p.b + next * p.k;
-    if (!p.b_transposed && p.ldb == p.n && p.n * p.k * int64_t{sizeof(T)} <= kCachedBytes)
-      behind_ = p.b + (p.n + j) * p.k;
+    if (p.b_transposed && p.ldb == p.k) behind_ = next < p.n ? p.b + next * p.k : p.next_b;
+    if (!p.b_transposed && p.ldb == p.n && p.next_b && p.n * p.k * int64_t{sizeof(T)} <= kCachedBytes)
+      behind_ = p.next_b + j * p.k;
     if (reads_as_it_lies(part)) {
       b_ = p.b + j;
       ldb_ = p.ldb;
@@ -92,7 +92,7 @@ class Sliver {
  private:
   const T* b_;
   int64_t ldb_;
-  // What is read after this sliver: the next columns, or the same share of the next matrix of a stack.
+  // What is read after this sliver: the next columns, or the same share of the next product's B.
   // nullptr where that is not one piece of memory.
   const T* behind_ = nullptr;
 };
@@ -110,26 +110,36 @@ bool turns_around(const Part<T>& part) {
          part.i1 - part.i0 <= RegisterTile<T>::kLanes && (part.j1 - part.j0) % RegisterTile<T>::kLanes == 0;
 }
 
+inline constexpr int64_t kBytesAhead = 64 * 1024;
+
 // Columns of B, read as they lie, are what rows of A are in `multiply`; A, packed, is the one sliver that
 // they meet. Their product, the transpose of C, is turned back at the end.
 template <class T>
 void multiply_turned_around(const Part<T>& part, T* memory) {
   using Vector = typename RegisterTile<T>::Vector;
   constexpr int lanes = RegisterTile<T>::kLanes;
-  constexpr int64_t kBytesAhead = 64 * 1024;
   const Gemm<T>& p = *part.product;
   const int64_t rows = part.i1 - part.i0, columns = part.j1 - part.j0;
   const int64_t width = RegisterTile<T>::width(rows);
   T *const c = p.c + part.i0 * p.ldc + part.j0, *const turned = memory + p.k * width;
   const T *const b = p.b + part.j0 * p.ldb, *const bias = p.bias ? p.bias + part.j0 : nullptr;
   pack_transposed(p.a + part.i0 * p.lda, p.lda, p.k, rows, memory, width);
-  const Tiles tiles(columns);
+  const int64_t height = Tiles(columns).height;
+  // Columns of B that are asked for so long before they are read, and from which one on those of the next B
+  // are.
+  const int64_t lead = std::min(kBytesAhead / int64_t{sizeof(T)} / std::max<int64_t>(1, p.k), p.n);
+  const int64_t last = std::clamp<int64_t>(p.n - lead - part.j0, 0, columns) / height * height;
+  const T* const next_b = p.next_b ? p.next_b + (part.j0 + last + lead - p.n) * p.k : memory;
   int64_t l = 0;
   do {  // at least once: k = 0 writes bias
     const int64_t k = std::min(kBlock, p.k - l);
-    run_tiles(columns, tiles.height, false, k, b + l, p.ldb, memory + l * width, width,
-              Ahead<T>{b + l + kBytesAhead / int64_t{sizeof(T)}, tiles.height, tiles.height * k},
-              {.c = turned, .ldc = width, .columns = width, .accumulate = l > 0});
+    const auto run = [&](int64_t from, int64_t to, const T* ahead) {
+      run_tiles(to - from, height, false, k, b + from * p.ldb + l, p.ldb, memory + l * width, width,
+                Ahead<T>{ahead + l, height, height * k},
+                {.c = turned + from * width, .ldc = width, .columns = width, .accumulate = l > 0});
+    };
+    run(0, last, b + lead * p.ldb);
+    run(last, columns, next_b);
     l += k;
   } while (l < p.k);
   for (int64_t j = 0; j < columns; j += lanes) {

@@ -40,6 +40,7 @@ void grouped_linear_forward(GroupedLinearShape shape, const GroupedRows& where, 
                                       at(weight, e * out * in), at(bias, e * out), at(to, first * out)));
     products.back().relu = epilogue == Epilogue::relu;
   }
+  ask_ahead(products);
   gemm<T>(products);
   const int64_t used = where.offsets[experts] * out;
   if (epilogue == Epilogue::silu) pointwise_forward(Silu{}, used, h, y);
@@ -77,6 +78,7 @@ void grouped_linear_backward(GroupedLinearShape shape, const GroupedRows& where,
                          at(gradient, first * out), to.from(first * in), g.dweight.from(weights), squares,
                          products);
   }
+  ask_ahead(products);
   gemm<T>(products);
   if (!gathered && !to.add) std::fill(to.to + where.offsets[experts] * in, to.to + R * in, T(0));
   if (g.dx && gathered) gather_backward(gather_shape(shape, where), where.row, drows, g.dx);
