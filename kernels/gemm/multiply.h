@@ -12,7 +12,7 @@
 //
 // A B that pack_columns has packed is read where it lies, and so is any whose rows are contiguous when they
 // meet few rows of A. Where its columns are, the product is turned around when a vector holds all rows of A:
-// to pack B would take as long as the product, and so would to wait for it.
+// packing B would take as long as the product.
 //
 // An element is the sum over blocks of k of one chain of multiply-adds each. Neither kBlock nor the chain
 // depends on anything but k, which is what the contract promises about bits.
@@ -103,6 +103,7 @@ struct Tiles {
   int64_t count, height;
 };
 
+// Whether the rows are so few that packing B would take as long as the product.
 template <class T>
 bool turns_around(const Part<T>& part) {
   const Gemm<T>& p = *part.product;
@@ -110,6 +111,7 @@ bool turns_around(const Part<T>& part) {
          part.i1 - part.i0 <= RegisterTile<T>::kLanes && (part.j1 - part.j0) % RegisterTile<T>::kLanes == 0;
 }
 
+// Of B, how long before they are read they are asked for then.
 inline constexpr int64_t kBytesAhead = 64 * 1024;
 
 // Columns of B, read as they lie, are what rows of A are in `multiply`; A, packed, is the one sliver that
@@ -125,11 +127,10 @@ void multiply_turned_around(const Part<T>& part, T* memory) {
   const T *const b = p.b + part.j0 * p.ldb, *const bias = p.bias ? p.bias + part.j0 : nullptr;
   pack_transposed(p.a + part.i0 * p.lda, p.lda, p.k, rows, memory, width);
   const int64_t height = Tiles(columns).height;
-  // Columns of B that are asked for so long before they are read, and from which one on those of the next B
-  // are.
+  // A column of B asks for the one `lead` columns behind it; from `beyond` on that is one of the next B.
   const int64_t lead = std::min(kBytesAhead / int64_t{sizeof(T)} / std::max<int64_t>(1, p.k), p.n);
-  const int64_t last = std::clamp<int64_t>(p.n - lead - part.j0, 0, columns) / height * height;
-  const T* const next_b = p.next_b ? p.next_b + (part.j0 + last + lead - p.n) * p.k : memory;
+  const int64_t beyond = std::clamp<int64_t>(p.n - lead - part.j0, 0, columns) / height * height;
+  const T* const next_b = p.next_b ? p.next_b + (part.j0 + beyond + lead - p.n) * p.k : memory;
   int64_t l = 0;
   do {  // at least once: k = 0 writes bias
     const int64_t k = std::min(kBlock, p.k - l);
@@ -138,8 +139,8 @@ void multiply_turned_around(const Part<T>& part, T* memory) {
                 Ahead<T>{ahead + l, height, height * k},
                 {.c = turned + from * width, .ldc = width, .columns = width, .accumulate = l > 0});
     };
-    run(0, last, b + lead * p.ldb);
-    run(last, columns, next_b);
+    run(0, beyond, b + lead * p.ldb);
+    run(beyond, columns, next_b);
     l += k;
   } while (l < p.k);
   for (int64_t j = 0; j < columns; j += lanes) {
