@@ -19,9 +19,9 @@ namespace moe {
 struct GradState {
   static constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
 
-  bool empty = false;         // nothing has been accumulated, whatever the elements are
-  double squares = kUnknown;  // the sum of the elements' squares, where backward had it at hand
-  std::vector<kernels::Gap> gaps;
+  bool empty = false;              // nothing has been accumulated, whatever the elements are
+  double squares = kUnknown;       // the sum of the elements' squares, where backward had it at hand
+  std::vector<kernels::Gap> gaps;  // where a kernel that assigned it has left it unwritten
 
   // Zeros for all elements of `grad` that nothing has been accumulated into; forgets the squares.
   void settle(const Tensor& grad);

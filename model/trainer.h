@@ -64,8 +64,8 @@ class Trainer {
   // called when no other step is under way.
   StepStats step(int64_t step);
 
-  // The two halves of a step, for those who look between them. What follows the first must be update or
-  // discard.
+  // The two halves of a step, for those who look between them: Parameter::settle before a gradient is read.
+  // What follows the first must be update or discard.
   StepStats compute_gradients(int64_t step);
   void update();
   // Takes the gradient away; weights and moments stay as they are.

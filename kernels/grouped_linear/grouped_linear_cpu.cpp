@@ -72,8 +72,10 @@ void grouped_linear_backward(GroupedLinearShape shape, const GroupedRows& where,
   for (int64_t e = 0; e < experts; ++e) {
     const int64_t first = where.offsets[e], count = where.offsets[e + 1] - first;
     const int64_t weights = e * out * in;
-    if (count == 0 && g.gaps && g.dweight) g.gaps->push_back({weights, weights + out * in});
-    if (count == 0 && (g.gaps || g.dweight.add)) continue;
+    if (count == 0 && (g.gaps || g.dweight.add)) {
+      if (g.gaps) g.gaps->push_back({weights, weights + out * in});
+      continue;
+    }
     add_linear_gradients({count, in, out}, at(from, first * in), at(g.weight, weights),
                          at(gradient, first * out), to.from(first * in), g.dweight.from(weights), squares,
                          products);
