@@ -40,7 +40,7 @@ struct RegisterTile {
   static constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(T));
   static constexpr int kColumns = 2 * kLanes;
   static constexpr int kNarrow = std::max(kVectorBytes / 2, 16) / static_cast<int>(sizeof(T));
-  // Of the sliver that holds up to kColumns columns: half a vector, where that is one too, one or two.
+  // Of the sliver and the tile for up to kColumns columns: half a vector, if it has 16 bytes, one or two.
   static constexpr int64_t width(int64_t columns) {
     return columns > kLanes ? kColumns : columns > kNarrow ? kLanes : kNarrow;
   }
@@ -99,7 +99,8 @@ inline void finish_streams() {}
 #endif
 
 // Packing writes `count` rows or columns of an operand, k steps of each, as panel[l*width + i], and zeros
-// behind them up to the width. It may write a vector more than that. Here element (l, i) is source[i*ld + l].
+// behind them up to the width, and perhaps half a vector behind the last. Here element (l, i) is
+// source[i*ld + l].
 template <class T>
 void pack_transposed(const T* source, int64_t ld, int64_t k, int64_t count, T* panel, int64_t width) {
   using Vector = typename RegisterTile<T>::Vector;
@@ -276,10 +277,10 @@ template <class T>
 void run_tiles(int64_t rows, int64_t tile_rows, bool a_transposed, int64_t k, const T* a, int64_t lda,
                const T* b, int64_t ldb, Ahead<T> ahead, TileOutput<T> out) {
   using Tile = RegisterTile<T>;
-  const auto choose = [&]<bool Transposed>() -> const auto& {
-    return out.columns > Tile::kLanes    ? kTilesFunctions<T, Tile::kColumns, Transposed>
-           : out.columns > Tile::kNarrow ? kTilesFunctions<T, Tile::kLanes, Transposed>
-                                         : kTilesFunctions<T, Tile::kNarrow, Transposed>;
+  const auto choose = [width = Tile::width(out.columns)]<bool Transposed>() -> const auto& {
+    return width == Tile::kColumns ? kTilesFunctions<T, Tile::kColumns, Transposed>
+           : width == Tile::kLanes ? kTilesFunctions<T, Tile::kLanes, Transposed>
+                                   : kTilesFunctions<T, Tile::kNarrow, Transposed>;
   };
   const auto& functions =
       a_transposed ? choose.template operator()<true>() : choose.template operator()<false>();

@@ -23,7 +23,7 @@ struct Part {
   double* squares;  // where given, receives the sum of the squares of these elements of C
 };
 
-// Elements that the computation of a part of k steps needs to work with.
+// Elements that the computation of a part of k steps needs to work with: a packed sliver, and C transposed.
 constexpr int64_t work_memory(int64_t k) {
   return (k + kMostColumns) * kTileColumns;
 }

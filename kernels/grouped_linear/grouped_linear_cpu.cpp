@@ -4,6 +4,8 @@
 // are packed several times.
 
 #include <algorithm>
+#include <utility>
+#include <vector>
 
 #include "core/parallel.h"
 #include "kernels/gather/gather.h"
@@ -20,6 +22,14 @@ T* at(T* p, int64_t offset) {
 
 GatherShape gather_shape(const GroupedLinearShape& s, const GroupedRows& at) {
   return {at.tokens, at.topk, s.in};
+}
+
+// Lets each product with weights ask for those of the next expert that has rows.
+template <class T>
+void ask_ahead(std::vector<Gemm<T>>& products) {
+  const T* next = nullptr;
+  for (auto p = products.rbegin(); p != products.rend(); ++p)
+    if (!p->a_transposed) p->next_b = std::exchange(next, p->b);
 }
 
 }  // namespace

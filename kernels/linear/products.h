@@ -2,7 +2,6 @@
 // The matrix products of a linear layer, for linear and grouped_linear.
 
 #include <algorithm>
-#include <utility>
 #include <vector>
 
 #include "kernels/gemm/gemm.h"
@@ -58,14 +57,6 @@ void add_linear_gradients(const LinearShape& s, const T* x, const T* weight, con
                         .accumulate = dweight.add,
                         .stream = !dweight.add,
                         .squares = squares});
-}
-
-// Lets each product with weights ask for those of the next one.
-template <class T>
-void ask_ahead(std::vector<Gemm<T>>& products) {
-  const T* next = nullptr;
-  for (auto p = products.rbegin(); p != products.rend(); ++p)
-    if (!p->a_transposed) p->next_b = std::exchange(next, p->b);
 }
 
 // Columns to a task of what follows, and rows to a chain of additions.
